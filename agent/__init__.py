@@ -1,0 +1,1 @@
+"""One node of the grid: its records, its net, its price, and the shells around them."""

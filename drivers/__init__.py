@@ -1,0 +1,1 @@
+"""Meters and outputs: registers become readings here. Imports nothing of the agent."""
