@@ -1,0 +1,137 @@
+"""What a local person can ask of a node: join, leave, forget, tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from agent import kept, summary, wire
+from agent.address import to_address
+from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Save, Status
+from agent.own import iso
+from agent.wire import FORGOTTEN, TARIFF, Forgotten, Tariff, WireError
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+
+def _answer(node: Node, request: int | None, **body: Any) -> None:
+    if request is not None:
+        node.out.append(Answer(request, wire.encode(body)))
+
+
+def asked(node: Node, event: Asked, now: float) -> None:
+    match event.ask:
+        case Join(address):
+            _join(node, address, event.request)
+        case Leave(id_):
+            _leave(node, id_, event.request, now)
+        case Forget(id_):
+            _forget(node, id_, event.request, now)
+        case Status():
+            _answer(node, event.request, **summary.status(node, now))
+        case _:
+            assert_never(event.ask)
+
+
+def _join(node: Node, address: str, request: int) -> None:
+    if node.settings.shared:
+        _answer(node, request, error="this node shares its broker ([mqtt] shared = true): all nodes there are joined already")
+        return
+    where = to_address(address)
+    if where is None:
+        _answer(node, request, error=f"not an address: {address!r}. Write HOST:PORT, as 192.0.2.7:1883")
+        return
+    node.out.append(Dial(str(where), request))
+
+
+def dialled(node: Node, event: Dialled, now: float) -> None:
+    """Somebody answered at the address of a join, or nobody did."""
+    if event.node is None:
+        text = f"cannot join {event.address}: {event.why}"
+        if event.request is None:
+            node.out += node.show.alert("join", f"{text}; trying again", node.unix_s(now))
+        _answer(node, event.request, error=text)
+        return
+    if event.request is None:
+        node.seeds.pop(event.address, None)
+        node.met.append(event.address)
+        node.out.append(Save("seeds", wire.encode_list(node.met)))
+        if not node.seeds:
+            node.out += node.show.alert("join", "", node.unix_s(now))
+    if event.node == node.me:
+        text = f"{event.address} is this node itself, or a copy with the same [node] id"
+        if event.request is None:
+            node.out.append(Complain(text))
+        _answer(node, event.request, error=text)
+        return
+    if event.local:
+        node.local = event.local
+    _come_back(node, now)
+    _yield_tariff(node)
+    known = event.node in node.siblings.joined()
+    try:
+        changed = node.siblings.join(event.node, event.address, now)
+    except WireError as error:
+        _answer(node, event.request, error=str(error))
+        return
+    if changed:
+        node.relate(now)
+        node.out.append(Complain(f"joined {event.node} at {event.address}"))
+    _answer(node, event.request, joined=event.node, known=known)
+
+
+def _come_back(node: Node, now: float) -> None:
+    """Joining undoes that we left, or were removed."""
+    node.left = node.purged = False
+    removed = node.book.get("network", FORGOTTEN + node.me)
+    if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
+        _forgotten_record(node, node.me, False, now)
+        node.out += node.show.alert("forgotten", "", node.unix_s(now))
+
+
+def _yield_tariff(node: Node) -> None:
+    """A lone node that joins others gives its own seed up for theirs."""
+    held = node.book.get("network", TARIFF)
+    record = held.record if held is not None else None
+    if not node.siblings.joined() and isinstance(record, Tariff) and record.by == node.me and record.version == 1:
+        kept.keep_tariff(node, record, version=0)
+
+
+def _leave(node: Node, id_: str | None, request: int, now: float) -> None:
+    if id_ is not None and id_ not in node.siblings.joined():
+        names = ", ".join(node.siblings.joined()) or "none"
+        _answer(node, request, error=f"{id_!r} is no sibling of this node; its siblings: {names}")
+        return
+    parted = [id_] if id_ is not None else node.siblings.joined()
+    for sibling in parted:
+        node.siblings.part(sibling, now)
+    node.left = node.left or id_ is None
+    if node.left:
+        node.seeds.clear()
+    node.relate(now)
+    node.out.append(Complain(f"left {', '.join(parted) or 'the network'}"))
+    _answer(node, request, left=parted, network=id_ is None)
+
+
+def _forget(node: Node, id_: str, request: int, now: float) -> None:
+    if id_ == node.me:
+        _answer(node, request, error="that is this node itself; to take it out of the network use 'grid leave'")
+    elif id_ not in summary.members(node):
+        _answer(node, request, error=f"no node {id_!r} is known; known: {', '.join(summary.members(node))}")
+    else:
+        _forgotten_record(node, id_, True, now)
+        _answer(node, request, forgotten=id_)
+
+
+def _forgotten_record(node: Node, id_: str, forgotten: bool, now: float) -> None:
+    held = node.book.get("network", FORGOTTEN + id_)
+    keys = {
+        "forgotten": forgotten,
+        "by": node.me,
+        "at": iso(node.unix_s(now)),
+        "version": held.record.version + 1 if held is not None else 1,
+    }
+    place = wire.place(wire.network_topic(FORGOTTEN + id_))
+    node.keep(place, wire.encode(keys))
+    node.unsaved = True
+    node.forgotten(id_, Forgotten(version=0, forgotten=forgotten, by=node.me), now)

@@ -1,0 +1,102 @@
+"""The local broker, through paho: callbacks put events and do nothing else."""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.events import Connected, Disconnected, Event, Heard
+
+KEEPALIVE_S = 15
+INFLIGHT = 200  # paho's 20 makes a resync of thousands of records crawl
+RETRY_S = (0.1, 2.0)  # a broker that restarts for a new bridge is back in 14 to 73 ms; paho's own first delay is 1 s
+KEEP_BYTES = 16 * 1024 + 1  # of a payload: enough for the node to see that it is too long
+
+
+def _client(name: str) -> Client:
+    client = Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_socket_open = _no_delay
+    return client
+
+
+def _no_delay(client: Client, data: Any, sock: Any) -> None:
+    """Without it, Nagle's algorithm and delayed acknowledgements cost 40 ms a burst."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Bus:
+    """One connection to one broker. Whatever comes in goes to `put`; whatever goes out is retained."""
+
+    def __init__(self, node: str, host: str, port: int, topics: list[str], status: str, put: Callable[[Event], None]) -> None:
+        self._host, self._port, self._topics, self._put = host, port, topics, put
+        self._client = client = _client(f"agent-{node}")
+        client.max_inflight_messages_set(INFLIGHT)
+        client.max_queued_messages_set(0)
+        client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]  # annotated int, only compared and slept
+        client.will_set(status, b"offline", qos=1, retain=True)
+        client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._on_disconnect, self._on_message
+
+    def open(self) -> None:
+        """Connect, and connect again, for ever."""
+        self._client.connect_async(self._host, self._port, keepalive=KEEPALIVE_S, clean_start=True)
+        self._client.loop_start()
+
+    def publish(self, topic: str, payload: bytes, sure: bool) -> None:
+        """Retained; dropped without a connection, for everything is told again when one comes."""
+        if self._client.is_connected():
+            self._client.publish(topic, payload, qos=1 if sure else 0, retain=True)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if not reason.is_failure:
+            client.subscribe([(topic, SubscribeOptions(qos=1, noLocal=True)) for topic in self._topics])
+            self._put(Connected())
+
+    def _on_disconnect(
+        self, client: Client, data: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._put(Disconnected())
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        self._put(Heard(message.topic, bytes(message.payload[:KEEP_BYTES])))
+
+
+def fetch(host: str, port: int, topic: str, wait_s: float) -> tuple[bytes | None, str]:
+    """The retained payload of one topic of a broker (None when there is none in time), and our own address on the way there.
+
+    Raises OSError when nothing answers at that address.
+    """
+    got: list[bytes] = []
+    local: list[str] = []
+    done = threading.Event()
+    client = _client("")
+
+    def on_connect(client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        sock: Any = client.socket()
+        if sock is not None:
+            local.append(sock.getsockname()[0])
+        client.subscribe(topic, qos=1)
+
+    def on_message(client: Client, data: Any, message: MQTTMessage) -> None:
+        got.append(bytes(message.payload))
+        done.set()
+
+    client.on_connect, client.on_message = on_connect, on_message
+    client.connect_timeout = wait_s
+    client.connect(host, port, keepalive=KEEPALIVE_S)
+    client.loop_start()
+    done.wait(wait_s)
+    client.disconnect()
+    client.loop_stop()
+    return (got[0] if got else None), (local[0] if local else "")

@@ -1,0 +1,55 @@
+"""grid run, grid check: one node from its configuration."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from agent.cli.main import PROBLEM, config_option, fail, find, json_option, load, say, say_json
+from agent.config import ConfigError
+
+
+@click.command()
+@config_option
+@click.option("--broker", "own_broker", is_flag=True, help="Run Mosquitto too, unless this node's broker runs already.")
+def run(path: Path | None, own_broker: bool) -> None:
+    """Run this node's agent until it is told to stop.
+
+    It needs its broker: 'mosquitto -c STATE/mosquitto.conf', which it writes itself, or --broker. An edited
+    configuration is taken while it runs; a broken one is shown as grid/alert/config and changes nothing.
+    """
+    from agent import loop, root
+
+    config = load(path)
+    root.start_logging()
+    try:
+        end = root.run(config, own_broker)
+    except OSError as error:
+        fail(str(error))
+    if end is loop.End.RESTART:
+        os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
+def check(file: Path | None, as_json: bool) -> None:
+    """Check a configuration and say all that is wrong with it, as file:line: path: what. way out."""
+    from agent import root
+
+    where = find(file)
+    try:
+        config = root.load(where)
+    except ConfigError as error:
+        if as_json:
+            say_json({"file": str(where), "ok": False, "problems": list(error.problems)})
+        else:
+            for problem in error.problems:
+                say(problem, err=True)
+        sys.exit(PROBLEM)
+    if as_json:
+        say_json({"file": str(where), "ok": True, "problems": []})
+    else:
+        names = ", ".join(meter.name for meter in config.meters) or "none"
+        say(f"{where}: fine. Node {config.node.id}, broker {config.mqtt.host}:{config.mqtt.port}, meters: {names}")

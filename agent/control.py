@@ -1,0 +1,126 @@
+"""The local door: a Unix socket beside the node's state through which its owner's commands come, one JSON line each."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.events import Ask, Asked, Event, Forget, Join, Leave, Status
+
+NAME = "agent.sock"
+MAX_LINE = 4096
+PATIENCE_S = 5.0  # for a client that connects and says nothing
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`do`: join (argument: address), leave (sibling or nothing), forget (node), status."""
+
+    do: str
+    argument: str | None = None
+
+
+class Unreachable(OSError):
+    """No agent answers at this node's socket."""
+
+
+def _ask(request: Request) -> Ask | None:
+    match request:
+        case Request("join", str(address)):
+            return Join(address)
+        case Request("leave", node):
+            return Leave(node)
+        case Request("forget", str(node)):
+            return Forget(node)
+        case Request("status"):
+            return Status()
+    return None
+
+
+class Control:
+    """Takes commands from whoever may open the socket (0600: its owner and root) and gives the answers back."""
+
+    def __init__(self, directory: Path, put: Callable[[Event], None]) -> None:
+        self._directory, self._put = directory, put
+        self._waiting: dict[int, socket.socket] = {}
+        self._count = 0
+        self._server: socket.socket | None = None
+
+    def open(self) -> None:
+        """Raises OSError."""
+        path = self._directory / NAME
+        path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # by way of the directory's descriptor: a socket's own path may have 107 characters at most (man 7 unix)
+            server.bind(f"/proc/self/fd/{folder}/{NAME}")
+        finally:
+            os.close(folder)
+        path.chmod(0o600)
+        server.listen(8)
+        self._server = server
+        threading.Thread(target=self._serve, args=(server,), name="control", daemon=True).start()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            (self._directory / NAME).unlink(missing_ok=True)
+
+    def _serve(self, server: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return  # closed
+            client.settimeout(PATIENCE_S)
+            threading.Thread(target=self._listen, args=(client,), name="command", daemon=True).start()
+
+    def _listen(self, client: socket.socket) -> None:
+        try:
+            with client.makefile("rb") as lines:
+                ask = _ask(msgspec.json.decode(lines.readline(MAX_LINE), type=Request))
+        except (OSError, msgspec.DecodeError):
+            ask = None
+        if ask is None:
+            client.close()
+            return
+        self._count += 1
+        request = self._count
+        self._waiting[request] = client
+        self._put(Asked(request, ask))
+
+    def answer(self, request: int, body: bytes) -> None:
+        client = self._waiting.pop(request, None)
+        if client is not None:
+            try:
+                client.sendall(body + b"\n")
+            except OSError:
+                pass  # it went away; nobody is left to be told
+            finally:
+                client.close()
+
+
+def ask(directory: Path, do: str, argument: str | None = None, wait_s: float = 15.0) -> bytes:
+    """Put one command to the agent whose state is in this directory and wait for its answer. Raises Unreachable."""
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise Unreachable(f"{directory}: {error.strerror}") from error
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(wait_s)
+            client.connect(f"/proc/self/fd/{folder}/{NAME}")
+            client.sendall(msgspec.json.encode(Request(do, argument)) + b"\n")
+            with client.makefile("rb") as lines:
+                answer = lines.readline()
+    except OSError as error:
+        raise Unreachable(f"{directory / NAME}: {error.strerror or error}") from error
+    finally:
+        os.close(folder)
+    if not answer:
+        raise Unreachable(f"{directory / NAME}: no answer")
+    return answer

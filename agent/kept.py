@@ -1,0 +1,103 @@
+"""What a node keeps over a restart: its siblings, a reserve of versions, and the records of its fellows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent import wire
+from agent.events import Save
+from agent.own import RESERVE, Own
+from agent.records import Book
+from agent.wire import FORGOTTEN, INFO, STATE, TARIFF, Forgotten, Info, Tariff, WireError
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """No record above `ceiling` was ever made by this node."""
+
+    ceiling: int
+
+
+def reserve(own: Own) -> Save:
+    """Set the next versions aside, before they are used."""
+    own.ceiling = own.version + RESERVE
+    return Save("versions", msgspec.json.encode(Versions(own.ceiling)))
+
+
+def records(node: Node) -> Save:
+    """The records of all members, as bytes; strangers that nobody vouches for are not kept."""
+    rows = [
+        (held.place.topic, held.payload)
+        for held in node.book.all()
+        if held.place.owner == "network" or node.book.get(held.place.owner, INFO) or node.life.proven(held.place.owner)
+    ]
+    return Save("records", msgspec.json.encode(rows))
+
+
+def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
+    """Take up where the last run ended. What cannot be read is shown and done without: the siblings tell it again."""
+    ceiling = 0
+    try:
+        if "versions" in kept:
+            ceiling = msgspec.json.decode(kept["versions"], type=Versions).ceiling
+        if "siblings" in kept:
+            node.siblings.load(kept["siblings"])
+        if "seeds" in kept:
+            node.met = msgspec.json.decode(kept["seeds"], type=list[str])
+        if "records" in kept:
+            _restore_records(node.book, kept["records"])
+    except (WireError, msgspec.DecodeError) as error:
+        node.out += node.show.alert("store", f"kept state is not of our form ({error}); going on without it", node.unix_s(now))
+    own_info = node.book.get(node.me, INFO)
+    node.left = own_info is not None and isinstance(own_info.record, Info) and own_info.record.left
+    for kind in (STATE, INFO):
+        own = node.book.drop(node.me, kind)
+        ceiling = max(ceiling, own.record.version if own else 0)
+    node.own.start(ceiling, now)
+    node.out.append(reserve(node.own))
+    for id_ in list(node.book.nodes):
+        if id_ != "network":
+            node.life.remember(id_)
+            node.weigh(id_, now)
+    removed = node.book.get("network", FORGOTTEN + node.me)
+    if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
+        node.out += node.show.alert("forgotten", "this node was removed; 'grid join HOST:PORT' brings it back", node.unix_s(now))
+    node.seeds = {address: now for address in node.settings.join if address not in node.met and not node.settings.shared}
+    seed_tariff(node, first=not node.siblings.joined() and not node.settings.join and not node.settings.shared)
+    node.speak(now)
+    node.relate(now, moved=False)
+
+
+def _restore_records(book: Book, data: bytes) -> None:
+    for topic, payload in msgspec.json.decode(data, type=list[tuple[str, bytes]]):
+        place = wire.place(topic)
+        book.keep(book.judge(place, payload)[1])
+
+
+def seed_tariff(node: Node, first: bool) -> None:
+    """Hold the configuration's tariff until the network's is heard; only the first node's seed outranks a joiner's."""
+    if node.tariff is None:
+        keep_tariff(node, node.settings.tariff, version=1 if first else 0)
+
+
+def keep_tariff(node: Node, tariff: Tariff, version: int) -> None:
+    keys = {
+        "import_u": tariff.import_u,
+        "export_u": tariff.export_u,
+        "floor_u": tariff.floor_u,
+        "cap_u": tariff.cap_u,
+        "currency": tariff.currency,
+        "slot_s": tariff.slot_s,
+        "rule": tariff.rule,
+        "from": tariff.from_slot,
+        "by": node.me,
+        "version": version,
+    }
+    node.book.drop("network", TARIFF)
+    node.keep(wire.place(wire.network_topic(TARIFF)), wire.encode(keys))
+    node.changed = True

@@ -1,0 +1,76 @@
+"""The one loop: a single thread owns the node; every source only puts events."""
+
+import time
+from collections.abc import Callable
+from enum import Enum
+from queue import Empty, Full, Queue
+
+from agent.events import Effect, Event, Quiet, Stopping, Tick
+from agent.node import Node
+
+ROOM = 20_000  # events waiting; a source that is faster waits itself, so that a flood costs no memory
+TICK_S = 0.25
+SHOW_S = 0.05  # under load the view is shown this often; without load at once
+
+
+class End(Enum):
+    """Why the loop ends."""
+
+    STOP = "stop"
+    RESTART = "restart"
+
+
+Inbox = Queue[Event | End]
+
+
+Perform = Callable[[Effect], Event | None]
+"""Does one effect; what the node must hear of it at once comes back."""
+
+
+def step(node: Node, event: Event, now: float, perform: Perform) -> None:
+    for effect in node.step(event, now):
+        outcome = perform(effect)
+        if outcome is not None:
+            step(node, outcome, now, perform)
+
+
+def run(node: Node, inbox: Inbox, perform: Perform) -> End:
+    """Serve events until one is an `End`; then let the node say its last words."""
+    ticked = shown = 0.0
+
+    while True:
+        now = time.monotonic()
+        if now - ticked >= TICK_S:
+            ticked = now
+            step(node, Tick(time.time()), now, perform)
+        try:
+            event = inbox.get(timeout=max(0.0, ticked + TICK_S - time.monotonic()))
+        except Empty:
+            event = None
+        now = time.monotonic()
+        if isinstance(event, End):
+            step(node, Stopping(), now, perform)
+            return event
+        if event is not None:
+            step(node, event, now, perform)
+        if inbox.empty() or now - shown >= SHOW_S:
+            shown = now
+            step(node, Quiet(), now, perform)
+
+
+def drain(inbox: Inbox) -> None:
+    """Throw away what waits, so that no source hangs on a full queue while everything closes."""
+    try:
+        while True:
+            inbox.get_nowait()
+    except Empty:
+        pass
+
+
+def poke(inbox: Inbox, end: End) -> None:
+    """Ask for the end, from a signal handler: never waits for room."""
+    try:
+        inbox.put_nowait(end)
+    except Full:
+        drain(inbox)
+        inbox.put_nowait(end)

@@ -1,0 +1,452 @@
+"""The node itself: events in, effects out; no I/O, no clock, no thread."""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from agent import asks, kept, summary, wire
+from agent.events import (
+    Asked,
+    Bridges,
+    Complain,
+    Connected,
+    Dial,
+    Dialled,
+    Disconnected,
+    Effect,
+    Event,
+    Heard,
+    Metered,
+    Publish,
+    Quiet,
+    Save,
+    Started,
+    Stopping,
+    Tick,
+    Warned,
+)
+from agent.life import STALE_S, Life
+from agent.net import Net, Share, mark
+from agent.own import Own, Settings
+from agent.records import Book, Held, Verdict
+from agent.refute import Do, Refute
+from agent.show import Show
+from agent.siblings import Siblings
+from agent.wire import INFO, STATE, Forgotten, Info, Place, State, Tariff, WireError
+
+REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
+SWEEP_S = 10.0
+UNPROVEN_S = 600.0  # an id that nobody vouches for and that never lived is let go
+DIAL_S = 10.0  # between tries of an address in [network] join
+GREET = 64  # up to so many nodes a newcomer is greeted with a few early heartbeats; with more it waits for two
+MEND_S, MEND_BURST = 100.0, 200.0  # canonical topics rewritten a second, at the most
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A rate limit: `rate` a second, `level` at once."""
+
+    rate: float
+    level: float
+    burst: float
+    at_s: float = 0.0
+
+    def take(self, now: float) -> bool:
+        self.level = min(self.burst, self.level + (now - self.at_s) * self.rate)
+        self.at_s = now
+        if self.level < 1.0:
+            return False
+        self.level -= 1.0
+        return True
+
+
+@dataclass(slots=True)
+class Node:
+    """Everything one node knows. One thread owns it; `step` is its one door."""
+
+    settings: Settings
+    instance: str
+    book: Book = field(default_factory=Book)
+    life: Life = field(default_factory=Life)
+    net: Net = field(default_factory=Net)
+    refute: Refute = field(default_factory=Refute)
+    own: Own = field(init=False)
+    siblings: Siblings = field(init=False)
+    show: Show = field(init=False)
+    connected: bool = False
+    left: bool = False
+    purged: bool = False
+    stopping: bool = False
+    unix_less_now: float = 0.0
+    local: str | None = None  # our own address as a dial found it
+    transport: dict[str, bool] = field(default_factory=dict)  # what the broker says of its links; a hint
+    seeds: dict[str, float] = field(default_factory=dict)  # addresses of [network] join still to be tried, and when
+    met: list[str] = field(default_factory=list)  # those that were reached once and need no other try
+    unsaved: bool = False
+    changed: bool = True  # the summary is behind
+    summed_s: float = 0.0
+    looked_s: float = 0.0
+    swept_s: float = 0.0
+    differs: dict[str, float] = field(default_factory=dict)
+    repaired_s: float = 0.0
+    mends: Bucket = field(default_factory=lambda: Bucket(MEND_S, MEND_BURST, MEND_BURST))
+    out: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.own = Own(self.settings, self.instance)
+        self.siblings = Siblings(self.me)
+        self.show = Show(wire.View(self.me, self.settings.shared))
+
+    @property
+    def me(self) -> str:
+        return self.settings.id
+
+    @property
+    def tariff(self) -> Tariff | None:
+        held = self.book.get("network", wire.TARIFF)
+        return held.record if held is not None and isinstance(held.record, Tariff) else None
+
+    def unix_s(self, now: float) -> float:
+        return now + self.unix_less_now
+
+    def step(self, event: Event, now: float) -> list[Effect]:
+        """Take one event in; return what is now to be done, in order."""
+        match event:
+            case Heard():
+                self._hear(event.topic, event.payload, now)
+            case Quiet():
+                summary.publish(self, now)
+            case Metered():
+                self._metered(event, now)
+            case Tick():
+                self.unix_less_now = event.unix_s - now
+                self._tick(now)
+            case Connected():
+                self.connected = True
+                self._connected(now)
+            case Disconnected():
+                self.connected = False
+                self.transport.clear()
+                self.out += self.show.alert(
+                    "broker", "this node's broker is unreachable; nothing is heard or told", self.unix_s(now)
+                )
+            case Started():
+                self.unix_less_now = event.unix_s - now
+                kept.restore(self, event.kept, now)
+                self.link()
+            case Dialled():
+                asks.dialled(self, event, now)
+            case Asked():
+                asks.asked(self, event, now)
+            case Warned():
+                self.out += self.show.alert(event.alert, event.text, self.unix_s(now))
+                self.out += [Complain(event.text)] if event.text else []
+            case Stopping():
+                self._stop(now)
+            case _:
+                assert_never(event)
+        out, self.out = self.out, []
+        return out if self.connected else [effect for effect in out if not isinstance(effect, Publish)]
+
+    # what others say
+
+    def _hear(self, topic: str, payload: bytes, now: float) -> None:
+        if topic.startswith(self.show.view.sibling("")):
+            self.transport[topic.rpartition("/")[2]] = payload == b"1"
+            return
+        try:
+            place = wire.place(topic)
+        except WireError as error:
+            self._refuse(topic, None, payload, str(error), now)
+            return
+        if place.sibling is not None:
+            self.siblings.heard(place.sibling, now)
+        if not payload:
+            self._emptied(place, now)
+            return
+        try:
+            verdict, held = self.book.judge(place, payload)
+            if verdict is Verdict.SAME:
+                return
+            if place.owner == self.me:
+                self._heard_own(held, verdict, now)
+            elif self._barred(place):
+                self._mend(topic, b"", now)
+            elif self.left and place.sibling is not None and place.kind != INFO:
+                return  # the links are about to go, and we count alone already
+            elif verdict is Verdict.NEWER:
+                self._take(held, now)
+            elif place.sibling is None:
+                self._emptied(place, now)
+        except WireError as error:
+            self._refuse(topic, place, payload, str(error), now)
+
+    def _take(self, held: Held, now: float) -> None:
+        """Keep a newer record, give it on, and draw what follows from it."""
+        place, record = held.place, held.record
+        self.book.keep(held)
+        if place.sibling is not None:
+            self.out.append(Publish(place.topic, held.payload, sure=True))
+        match record:
+            case State():
+                self._lives(place.owner, record, now)
+            case Info():
+                self._told(place.owner, record, now)
+            case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
+                self.forgotten(place.kind.removeprefix(wire.FORGOTTEN), record, now)
+            case _:
+                pass
+        self.unsaved |= place.kind != STATE
+        self.changed |= place.owner == "network"
+
+    def _lives(self, node: str, state: State, now: float) -> None:
+        if self.life.grew(node, now):
+            self.out.append(Complain(f"{node} is heard"))
+        elif not self.life.fresh(node) and len(self.book.nodes) <= GREET:
+            self.own.reborn(now)
+        if node in self.siblings.edges:
+            if state.table == self.book.table():
+                self.differs.pop(node, None)
+            else:
+                self.differs.setdefault(node, now)
+        self.weigh(node, now)
+
+    def _told(self, node: str, info: Info, now: float) -> None:
+        if info.left:
+            self._bury(node, keep_info=True, now=now)
+        if not self.settings.shared:
+            joined = self.siblings.joined()
+            if self.siblings.told(node, info.siblings, info.dials, info.address, now):
+                if self.left and node in self.siblings.joined():
+                    self.siblings.part(node, now)
+                self.relate(now)
+            if joined != self.siblings.joined():
+                self.out.append(Complain(f"siblings are now {', '.join(self.siblings.joined()) or 'none'}"))
+        self.weigh(node, now)
+
+    def forgotten(self, node: str, record: Forgotten, now: float) -> None:
+        if node == self.me:
+            text = f"{record.by or 'somebody'} removed this node from the network; 'grid join HOST:PORT' brings it back"
+            self.out += self.show.alert("forgotten", text if record.forgotten else "", self.unix_s(now))
+        elif record.forgotten:
+            self._bury(node, keep_info=False, now=now)
+            if self.siblings.part(node, now):
+                self.relate(now)
+
+    def removed(self, node: str) -> bool:
+        """Did an operator take this node out?"""
+        held = self.book.get("network", wire.FORGOTTEN + node)
+        return held is not None and isinstance(held.record, Forgotten) and held.record.forgotten and node != self.me
+
+    def gone(self, node: str) -> bool:
+        """Has this node left, or was it removed?"""
+        info = self.book.get(node, INFO)
+        left = info is not None and isinstance(info.record, Info) and info.record.left and node != self.me
+        return left or self.removed(node)
+
+    def _barred(self, place: Place) -> bool:
+        """Of one that left only a newer info is of interest, of one that was removed nothing."""
+        return self.gone(place.owner) and (place.kind != INFO or self.removed(place.owner))
+
+    def _bury(self, node: str, keep_info: bool, now: float) -> None:
+        """Nothing of this node stays: not in the net, not in a canonical topic, not in an inbox."""
+        for kind in list(self.book.nodes.get(node, ())):
+            if kind != INFO or not keep_info:
+                self._clear(node, kind)
+        self.life.drop(node)
+        self.differs.pop(node, None)
+        self.weigh(node, now)
+        self.out += self.show.clear([self.show.view.availability(node)])
+        self.out += self.show.alert(f"conflict-{node}", "", self.unix_s(now))
+
+    def _clear(self, owner: str, kind: str) -> None:
+        held = self.book.drop(owner, kind)
+        if held is not None:
+            topics = [held.place.topic, *(wire.inbox_topic(id_, held.place.topic) for id_ in self.siblings.edges)]
+            self.out += [Publish(topic, b"", sure=True) for topic in topics]
+
+    def _heard_own(self, held: Held, verdict: Verdict, now: float) -> None:
+        """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
+        record, place = held.record, held.place
+        if verdict is not Verdict.NEWER:
+            if place.sibling is None:
+                self._emptied(place, now)
+            return
+        if place.kind not in (STATE, INFO):
+            self._take(held, now)  # our own past, kept by the others while we lost it
+            return
+        if isinstance(record, Info):
+            self._remember(record, now)
+        if not self.refute.conflict:
+            self.own.overtake(record.version)
+        self._answer(self.refute.heard(record.version, now), now)
+
+    def _answer(self, do: Do, now: float) -> None:
+        if do is Do.NOTHING:
+            return
+        self.own.overtake(self.refute.top if do is not Do.YIELD else 0)
+        self.own.reborn(now)
+        self.relate(now, moved=False)
+        self.speak(now)
+
+    def _remember(self, info: Info, now: float) -> None:
+        """Our own info from before the memory was lost: the others still count those edges."""
+        if not self.siblings.edges and not self.left and info.siblings and not self.settings.shared:
+            for id_, counter in info.siblings.items():
+                self.siblings.told(id_, {self.me: counter}, [], None, now)
+
+    # what is refused and what is mended
+
+    def _refuse(self, topic: str, place: Place | None, payload: bytes, reason: str, now: float) -> None:
+        source = f"topic {topic[:80]!r}"
+        first = self.show.refusals.total == 0
+        self.show.refusals.add(reason, source, now)
+        if first:
+            self.out.append(Complain(f"refused a message: {reason}; {source}"))
+        if place is not None and place.sibling is None:
+            self._emptied(place, now, wrong=True)
+        elif payload:
+            self._mend(topic, b"", now)
+
+    def _emptied(self, place: Place, now: float, wrong: bool = False) -> None:
+        """A canonical topic does not hold what we hold: write it again. On a shared broker its owner does that."""
+        held = self.book.get(place.owner, place.kind)
+        if place.sibling is not None or (self.settings.shared and place.owner not in (self.me, "network")):
+            return
+        if held is not None or wrong:
+            self._mend(place.topic, held.payload if held is not None else b"", now)
+
+    def _mend(self, topic: str, payload: bytes, now: float) -> None:
+        if self.mends.take(now):
+            self.out.append(Publish(topic, payload, sure=True))
+
+    # what this node says
+
+    def _metered(self, event: Metered, now: float) -> None:
+        self.own.read(event.name, event.reading, self.unix_s(now), now)
+        summary.meter(self, event.name, event.reading)
+        if self.own.changed() and self.own.due(now):
+            self.speak(now)
+
+    def speak(self, now: float) -> None:
+        """Publish our next state record."""
+        self._keep_own(STATE, self.own.state(self.book.table(), self.unix_s(now), now, self.refute.conflict))
+        self.life.own(self.me, now)
+        self.weigh(self.me, now)
+
+    def relate(self, now: float, moved: bool = True) -> None:
+        """Publish our next info record; `moved`: the siblings changed, so keep them and link anew."""
+        address = self.settings.address or self.local
+        counters, dials = self.siblings.counters(), self.siblings.dials()
+        self._keep_own(INFO, self.own.info(counters, dials, address, self.left, self.unix_s(now)))
+        self.unsaved = True
+        if moved:
+            self.out.append(Save("siblings", self.siblings.dump()))
+            self.link()
+
+    def link(self) -> None:
+        if not self.settings.shared:
+            self.out.append(Bridges(self.siblings.links()))
+
+    def _keep_own(self, kind: str, payload: bytes) -> None:
+        self.keep(wire.place(wire.node_topic(self.me, kind)), payload)
+        if self.own.version > self.own.ceiling:
+            self.out.append(kept.reserve(self.own))
+
+    def keep(self, place: Place, payload: bytes) -> None:
+        """Hold and publish a record that this node makes."""
+        held = self.book.judge(place, payload)[1]
+        self.book.keep(held)
+        self.out.append(Publish(place.topic, payload, sure=True))
+
+    # who counts
+
+    def weigh(self, node: str, now: float) -> None:
+        """Decide this node's part in the net: counted, a member whose watts are unknown, or none."""
+        held, info = self.book.get(node, STATE), self.book.get(node, INFO)
+        state = held.record if held is not None else None
+        self.changed = True
+        if held is None or not isinstance(state, State) or self.gone(node) or state.zone != self.settings.zone:
+            self.net.drop(node)
+            return
+        if state.quality == "conflict":
+            text = f"two live nodes call themselves {node!r}: give one of them another [node] id, or switch the copied card off"
+            self.out += self.show.alert(f"conflict-{node}", text, self.unix_s(now), level="critical")
+        elif f"conflict-{node}" in self.show.alerts:
+            self.out += self.show.alert(f"conflict-{node}", "", self.unix_s(now))
+        if not self.life.proven(node) and info is None:
+            self.net.drop(node)  # an id that nobody vouches for
+        elif self.life.fresh(node) and (watts := _counted(state)) is not None:
+            self.net.count(node, Share(*watts, mark(node, state.version, held.hash)))
+        else:
+            self.net.widen(node, state.rated_w)
+
+    # what time brings
+
+    def _tick(self, now: float) -> None:
+        self.own.tick(now)
+        for node in list(self.life.expire(now)):
+            self.out.append(Complain(f"{node} is stale: nothing new from it for {STALE_S:.0f} s"))
+            self.weigh(node, now)
+        self._answer(self.refute.tick(now), now)
+        if self.own.due(now):
+            self.speak(now)
+        if self.siblings.tick(now):
+            self.relate(now)
+        for address, at_s in self.seeds.items():
+            if now >= at_s:
+                self.seeds[address] = now + DIAL_S
+                self.out.append(Dial(address))
+        if now - self.swept_s >= SWEEP_S:
+            self.swept_s = now
+            self._sweep(now)
+        summary.tick(self, now)
+
+    def _sweep(self, now: float) -> None:
+        for node in [n for n in self.book.nodes if n not in ("network", self.me) and not self.book.get(n, INFO)]:
+            age_s = self.life.age_s(node, now)
+            if not self.life.proven(node) and (age_s is None or age_s > UNPROVEN_S):
+                for kind in list(self.book.nodes[node]):
+                    self._clear(node, kind)
+                self.life.drop(node)
+                self.weigh(node, now)
+        if any(now - since_s > REPAIR_S for since_s in self.differs.values()) and now - self.repaired_s > REPAIR_S:
+            self.repaired_s = now
+            self.out += [Publish(held.place.topic, held.payload, sure=True) for held in self.book.slow()]
+        if self.left and not self.purged and all(edge.parted_s is None for edge in self.siblings.edges.values()):
+            self.purged = True
+            for node in [n for n in self.book.nodes if n not in ("network", self.me)]:
+                self._bury(node, keep_info=False, now=now)
+        if self.unsaved:
+            self.unsaved = False
+            self.out.append(kept.records(self))
+
+    def _connected(self, now: float) -> None:
+        """A broker may have lost everything: tell it all again, records before the view that counts them."""
+        self.out += self.show.alert("broker", "", self.unix_s(now))
+        self.own.reborn(now)
+        for held in self.book.all():
+            mine = held.place.owner in (self.me, "network")
+            if mine or not self.settings.shared:
+                self.out.append(Publish(held.place.topic, held.payload, sure=True))
+        self.speak(now)
+        self.out += self.show.put(self.show.view.status, b"online")
+        self.out += self.show.again()
+
+    def _stop(self, now: float) -> None:
+        """Say that we are not measuring any more, and leave nothing unsaved."""
+        self.own.stop("the agent was stopped")
+        self.speak(now)
+        summary.publish(self, now)
+        self.out.append(Publish(self.show.view.status, b"offline"))
+        self.out.append(kept.records(self))
+
+
+def _counted(state: State) -> tuple[int, int] | None:
+    """Produced and consumed watts, if they are good and possible for the rating that the record itself declares.
+
+    Up to 20 % above it is measuring and start-up margin.
+    """
+    match state.quality, state.produced_w, state.consumed_w:
+        case "good", int(produced_w), int(consumed_w) if 5 * max(produced_w, consumed_w) <= 6 * state.rated_w:
+            return produced_w, consumed_w
+    return None

@@ -1,0 +1,196 @@
+"""What this node says of itself: its account from its meters, its versions, its state and info records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+from agent import wire
+from agent.life import HEARTBEAT_S
+from drivers.reading import Account, Reading, Role, absent, account
+
+BIRTHS, BIRTH_S = 3, 0.7  # beats at start: receivers want two growths before they count a node, and nobody likes to wait
+LATE_S = 3.0  # a meter may miss a read or two (0.04 % errors are normal on a healthy line) before its node says absent
+RESERVE = 100_000  # versions set aside by one write: none is ever used twice, and the card is written once in hours
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSlot:
+    name: str
+    role: Role
+    every_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a node must know of its configuration; watts and seconds. `tariff` is the seed, with version 0."""
+
+    id: str
+    zone: str
+    rated_w: int
+    deadband_w: int
+    tariff: wire.Tariff
+    meters: tuple[MeterSlot, ...] = ()
+    place: str = ""
+    role: str = ""
+    address: str | None = None
+    join: tuple[str, ...] = ()
+    shared: bool = False
+    agent: str = ""
+
+
+@dataclass(slots=True)
+class Line:
+    """One meter as last heard; `good_s` and `heard_s` monotonic."""
+
+    slot: MeterSlot
+    reading: Reading
+    heard_s: float
+    good_s: float | None = None
+    failing: bool = False
+    new: bool = False  # read since the account was last made up
+
+
+def period_s(node: str) -> float:
+    """This node's heartbeat: 4 to 5 s by its id, so that a thousand nodes started by one power cut do not beat as one."""
+    return HEARTBEAT_S - int.from_bytes(blake2b(node.encode(), digest_size=2).digest(), "big") / 2**16
+
+
+def iso(unix_s: float) -> str:
+    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class Own:
+    """This node's account and its voice. Nothing here knows the network."""
+
+    settings: Settings
+    instance: str
+    version: int = 0
+    ceiling: int = 0
+    lines: dict[str, Line] = field(default_factory=dict)
+    account: Account = field(default_factory=lambda: account([]))
+    read_at: float | None = None  # wall clock of the newest good reading
+    beat_s: float | None = None
+    births: int = BIRTHS
+    said: Account | None = None
+
+    def start(self, ceiling: int, now: float) -> None:
+        """Begin above every version an earlier run can have used."""
+        self.version = self.ceiling = ceiling
+        self.lines = {slot.name: Line(slot, absent("not read yet"), now) for slot in self.settings.meters}
+        self._sum_up()
+
+    def reborn(self, now: float) -> None:
+        """Speak up a few times in short order: someone may not know us (any more)."""
+        self.births = BIRTHS
+        self.beat_s = now if self.beat_s is None else min(self.beat_s, now + BIRTH_S)
+
+    def read(self, name: str, reading: Reading, unix_s: float, now: float) -> None:
+        """A meter spoke, or failed to."""
+        line = self.lines.get(name)
+        if line is None:
+            return
+        line.heard_s = now
+        if reading.quality == "absent" and line.good_s is not None and now - line.good_s <= LATE_S:
+            line.failing = True
+            return
+        line.failing, line.new = False, True
+        line.reading = reading
+        if reading.quality == "good":
+            line.good_s, self.read_at = now, unix_s
+        if all(line.new for line in self.lines.values()):
+            self._sum_up()
+
+    def tick(self, now: float) -> None:
+        """A meter that says nothing at all, not even that it failed, is late and then absent.
+
+        Meters are read at one moment and reach us together; what has come alone by now is not going to be completed.
+        """
+        late = any(line.new for line in self.lines.values())
+        for line in self.lines.values():
+            limit_s = max(LATE_S, 3 * line.slot.every_s)
+            silent_s = now - line.heard_s
+            if silent_s > limit_s and line.reading.quality != "absent":
+                why = f"no answer for {silent_s:.0f} s"
+                line.reading = absent(why) if silent_s > 2 * limit_s else Reading("late", why, {})
+                late = True
+        if late:
+            self._sum_up()
+
+    def stop(self, why: str) -> None:
+        """No meter is read any more."""
+        for line in self.lines.values():
+            line.reading = absent(why)
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        for line in self.lines.values():
+            line.new = False
+        self.account = account([(line.slot.name, line.slot.role, line.reading) for line in self.lines.values()])
+
+    def due(self, now: float) -> bool:
+        """Is there something to say: a change beyond the deadband, or a heartbeat? Not while a read has just failed."""
+        if any(line.failing for line in self.lines.values()):
+            return False
+        return self.changed() or self.beat_s is None or now >= self.beat_s
+
+    def changed(self) -> bool:
+        new, old = self.account, self.said
+        if old is None or new.quality != old.quality or (new.produced_w is None and new.why != old.why):
+            return True
+        if new.produced_w is None or new.consumed_w is None or old.produced_w is None or old.consumed_w is None:
+            return new.produced_w != old.produced_w
+        produced, consumed = new.produced_w - old.produced_w, new.consumed_w - old.consumed_w
+        return max(abs(produced), abs(consumed), abs(produced - consumed)) > self.settings.deadband_w
+
+    def next_version(self) -> int:
+        self.version += 1
+        return self.version
+
+    def overtake(self, version: int) -> None:
+        self.version = max(self.version, version)
+
+    def state(self, table: str, unix_s: float, now: float, conflict: str = "") -> bytes:
+        """The next state record; counts as said."""
+        self.said = self.account
+        self.births = max(0, self.births - 1)
+        self.beat_s = now + (BIRTH_S if self.births else period_s(self.settings.id))
+        produced_w, consumed_w = self.account.produced_w, self.account.consumed_w
+        known = produced_w is not None and consumed_w is not None
+        quality, why = ("conflict", conflict) if conflict else (self.account.quality, self.account.why)
+        keys: dict[str, Any] = {
+            "net_w": produced_w - consumed_w if produced_w is not None and consumed_w is not None else None,
+            "produced_w": produced_w,
+            "consumed_w": consumed_w,
+            "quality": quality,
+            **({"why": why} if why else {}),
+            "zone": self.settings.zone,
+            "rated_w": self.settings.rated_w,
+            "table": table,
+            "at": iso(self.read_at if known and self.read_at is not None else unix_s),
+            "instance": self.instance,
+            "version": self.next_version(),
+        }
+        return wire.encode(keys)
+
+    def info(self, siblings: Mapping[str, int], dials: list[str], address: str | None, left: bool, unix_s: float) -> bytes:
+        """The next info record."""
+        settings = self.settings
+        keys: dict[str, Any] = {
+            "place": settings.place,
+            "role": settings.role,
+            "meters": [slot.name for slot in settings.meters],
+            "siblings": dict(siblings),
+            "dials": dials,
+            "address": address,
+            "url": None,
+            "agent": settings.agent,
+            "proto": wire.PROTOCOL,
+            **({"left": True} if left else {}),
+            "at": iso(unix_s),
+            "instance": self.instance,
+            "version": self.next_version(),
+        }
+        return wire.encode(keys)

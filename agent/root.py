@@ -1,0 +1,175 @@
+"""The composition root: builds one node with all its shells from its configuration, and runs it."""
+
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, cast
+
+from agent import config as configuration
+from agent import dial, loop, wire
+from agent.broker import Broker, Process
+from agent.bus import Bus
+from agent.config import Config, ConfigError
+from agent.control import Control
+from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Publish, Save, Started, Warned
+from agent.loop import End, Inbox
+from agent.node import Node
+from agent.own import MeterSlot, Settings
+from agent.poll import Poll, meters
+from agent.store import Store
+from agent.watch import Watch
+from drivers import catalog
+from drivers.reading import Role
+from drivers.registers import MapError
+
+log = logging.getLogger("grid")
+
+
+def agent_version() -> str:
+    try:
+        return version("grid-edge-agent")
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def load(path: Path) -> Config:
+    """The checked configuration; ConfigError tells all that is wrong with it, meter models and map files included."""
+    config = configuration.load(path)
+    try:
+        meters(config.meters)
+    except MapError as error:
+        configuration.load(path, models=catalog.names())  # names the line of a model that is not known
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def settings(config: Config) -> Settings:
+    """What the core must know of a configuration."""
+    tariff, node = config.tariff, config.node
+    return Settings(
+        id=node.id,
+        zone=node.zone,
+        rated_w=node.rated_w,
+        deadband_w=node.deadband_w,
+        tariff=wire.Tariff(
+            version=0,
+            import_u=tariff.import_u,
+            export_u=tariff.export_u,
+            floor_u=tariff.floor_u,
+            cap_u=tariff.cap_u,
+            currency=tariff.currency,
+            slot_s=tariff.slot_s,
+            rule=tariff.rule,
+        ),
+        meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), meter.every_s) for meter in config.meters),
+        place=node.place,
+        role=node.role,
+        address=str(node.address) if node.address is not None else None,
+        join=tuple(str(address) for address in config.network.join),
+        shared=config.mqtt.shared,
+        agent=agent_version(),
+    )
+
+
+def broker(config: Config, put: Callable[[Event], None]) -> Broker:
+    view = wire.View(config.node.id, config.mqtt.shared)
+    return Broker(config.node.id, config.state.dir, config.mqtt.port, config.mqtt.bind, view.sibling(""), put)
+
+
+def run(config: Config, own_broker: bool = False) -> End:
+    """Run one node until it is told to stop. Raises OSError when its state directory cannot be used."""
+    inbox: Inbox = Inbox(maxsize=loop.ROOM)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.poke(inbox, End.STOP))
+    store = Store(config.state.dir)
+    store.open()
+    lock = claim(config.state.dir / "agent.pid")
+    kept, troubles = store.load()
+    view = wire.View(config.node.id, config.mqtt.shared)
+    topics = [f"{wire.NODE}#", f"{wire.NETWORK}#", *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")])]
+    files = broker(config, inbox.put)
+    files.write_main()
+    bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)
+    control = Control(config.state.dir, inbox.put)
+    poll = Poll(config.meters, inbox.put)
+    watch = Watch(config, load, inbox.put)
+    mosquitto = Process(files.config) if own_broker and files.pid() is None else None
+
+    def perform(effect: Effect) -> Event | None:
+        match effect:
+            case Publish(topic, payload, sure):
+                bus.publish(topic, payload, sure)
+            case Save(name, data):
+                return Warned("disk", store.save(name, data))
+            case Bridges(links):
+                return Warned("bridges", files.link(links))
+            case Dial():
+                dial.start(effect, config.mqtt.port, inbox.put)
+            case Answer(request, body):
+                control.answer(request, body)
+            case Complain(text):
+                log.warning("%s", text)
+        return None
+
+    node = Node(settings(config), secrets.token_hex(4))
+    now = time.monotonic()
+    loop.step(node, Started(kept, time.time()), now, perform)
+    loop.step(node, Warned("store", "; ".join(troubles)), now, perform)
+    try:
+        files.open()
+        if mosquitto is not None:
+            mosquitto.open()
+        bus.open()
+        poll.open()
+        control.open()
+        watch.open()
+        log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
+        return loop.run(node, inbox, perform)
+    finally:
+        watch.close()
+        control.close()
+        loop.drain(inbox)
+        poll.close()
+        bus.close()
+        files.close()
+        if mosquitto is not None:
+            mosquitto.close()
+        lock.close()
+
+
+def claim(pid_file: Path) -> IO[str]:
+    """Write our pid, locked while the result is open: two agents on one state directory would fight. Raises OSError."""
+    file = pid_file.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise OSError(f"an agent (pid {file.read().strip()}) already runs on {pid_file.parent}") from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def start_logging() -> None:
+    """To stderr; with the service manager's priorities when it listens (man 3 sd-daemon)."""
+    priorities = "JOURNAL_STREAM" in os.environ
+    handler = logging.StreamHandler(sys.stderr)
+
+    def text(record: logging.LogRecord) -> str:
+        level = {"WARNING": "<4>", "ERROR": "<3>", "CRITICAL": "<2>"}.get(record.levelname, "<6>")
+        stamp = level if priorities else time.strftime("%H:%M:%S ", time.localtime(record.created))
+        return stamp + record.getMessage()
+
+    formatter = logging.Formatter()
+    formatter.format = text  # type: ignore[method-assign]
+    handler.setFormatter(formatter)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

@@ -1,0 +1,139 @@
+"""The undirected relation between siblings: one growing counter an edge, odd joined, even parted, the greater wins."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.address import to_address
+from agent.events import Bridge
+from agent.wire import WireError, is_id
+
+GRACE_S = 15.0  # a parted link stays up this long, so that the other end hears of it
+ACKED_S = 1.0  # and this long once the other end has said so itself
+REDIAL_S = 300.0  # a sibling that dialled us and was silent this long may have lost its memory: then we dial
+MAX_SIBLINGS = 64
+
+
+@dataclass(slots=True)
+class Edge:
+    """One sibling. `dial`: we keep the bridge; `address`: where its broker listens, as last learnt."""
+
+    counter: int
+    dial: bool = False
+    address: str | None = None
+    parted_s: float | None = None  # monotonic; None after a restart, when the grace is over
+    heard_s: float | None = None
+
+    @property
+    def joined(self) -> bool:
+        return self.counter % 2 == 1
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One edge as the store has it."""
+
+    counter: int
+    dial: bool = False
+    address: str | None = None
+
+
+@dataclass(slots=True)
+class Siblings:
+    """This node's edges, and what follows from them."""
+
+    me: str
+    edges: dict[str, Edge] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        return msgspec.json.encode({id_: Kept(e.counter, e.dial, e.address) for id_, e in sorted(self.edges.items())})
+
+    def load(self, data: bytes) -> None:
+        """Take in what `dump` gave. Raises WireError when it is not that."""
+        try:
+            kept = msgspec.json.decode(data, type=dict[str, Kept])
+        except msgspec.DecodeError as error:
+            raise WireError(f"siblings: {error}") from error
+        self.edges = {id_: Edge(k.counter, k.dial, k.address) for id_, k in kept.items() if is_id(id_)}
+
+    def joined(self) -> list[str]:
+        return sorted(id_ for id_, edge in self.edges.items() if edge.joined)
+
+    def counters(self) -> dict[str, int]:
+        return {id_: edge.counter for id_, edge in sorted(self.edges.items())}
+
+    def dials(self) -> list[str]:
+        return sorted(id_ for id_, edge in self.edges.items() if edge.joined and edge.dial)
+
+    def links(self) -> tuple[Bridge, ...]:
+        """The bridges that this node's broker must keep now."""
+        kept = [(id_, e) for id_, e in sorted(self.edges.items()) if e.dial and e.address and (e.joined or e.parted_s is not None)]
+        found = [(id_, to_address(e.address)) for id_, e in kept if e.address]
+        return tuple(Bridge(id_, address.host, address.port) for id_, address in found if address)
+
+    def join(self, id_: str, address: str, now: float) -> bool:
+        """We join the node at this address: True when that changed anything."""
+        edge = self.edges.get(id_)
+        if edge is None:
+            if len(self.edges) >= MAX_SIBLINGS:
+                raise WireError(f"more than {MAX_SIBLINGS} siblings; leave one first")
+            edge = self.edges[id_] = Edge(0)
+        before = (edge.counter, edge.dial, edge.address)
+        if not edge.joined:
+            edge.counter += 1
+            edge.parted_s, edge.heard_s, edge.dial = None, now, True
+        edge.address = address
+        return before != (edge.counter, edge.dial, edge.address)
+
+    def part(self, id_: str, now: float) -> bool:
+        edge = self.edges.get(id_)
+        if edge is None or not edge.joined:
+            return False
+        edge.counter += 1
+        edge.parted_s = now
+        return True
+
+    def told(self, id_: str, counters: dict[str, int], dials: list[str], address: str | None, now: float) -> bool:
+        """A node's own info says this of its edges: True when ours changed by it.
+
+        The greater counter wins at both ends. Where both keep a bridge, the smaller id's stays.
+        """
+        theirs = counters.get(self.me, 0)
+        edge = self.edges.get(id_)
+        if edge is None:
+            if theirs % 2 == 0 or len(self.edges) >= MAX_SIBLINGS:
+                return False
+            edge = self.edges[id_] = Edge(0)
+        changed = theirs > edge.counter
+        if changed:
+            edge.counter = theirs
+            edge.parted_s = None if edge.joined else now
+            edge.heard_s = now
+        if not edge.joined and edge.parted_s is not None and theirs == edge.counter:
+            edge.parted_s = min(edge.parted_s, now - GRACE_S + ACKED_S)
+        if address and address != edge.address and not edge.dial:
+            edge.address, changed = address, True
+        if edge.joined and edge.dial and self.me in dials and id_ < self.me and theirs % 2 == 1:
+            edge.dial, changed = False, True
+        return changed
+
+    def heard(self, id_: str, now: float) -> None:
+        """Something arrived in this sibling's inbox."""
+        edge = self.edges.get(id_)
+        if edge is not None:
+            edge.heard_s = now
+
+    def silent_s(self, id_: str, now: float) -> float | None:
+        edge = self.edges.get(id_)
+        return None if edge is None or edge.heard_s is None else now - edge.heard_s
+
+    def tick(self, now: float) -> bool:
+        """Let parted links go after their grace, dial siblings that have fallen silent: True when the links changed."""
+        changed = False
+        for edge in self.edges.values():
+            if edge.parted_s is not None and now - edge.parted_s > GRACE_S:
+                edge.parted_s, edge.dial, changed = None, False, True
+            if edge.heard_s is None:
+                edge.heard_s = now
+            if edge.joined and not edge.dial and edge.address and now - edge.heard_s > REDIAL_S:
+                edge.dial, changed = True, True
+        return changed

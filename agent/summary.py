@@ -1,0 +1,201 @@
+"""What a node shows of the network: net, prices, the summary, who is there, and its own meters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent import wire
+from agent.life import HEARTBEAT_S, STALE_S
+from agent.own import iso
+from agent.price import RULES, Prices, rule_name
+from agent.wire import INFO, STATE, TARIFF, Info, State
+from drivers.reading import Reading
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+LOOK_S = 1.0  # how often availability is looked at; it changes by time as well as by messages
+
+
+def live(node: Node) -> Prices | None:
+    """The live price, or None when the network's tariff names a rule that this version does not know."""
+    tariff = node.tariff
+    if tariff is None or tariff.rule not in RULES:
+        return None
+    return RULES[tariff.rule](node.net.supply_w, node.net.demand_w, tariff.import_u, tariff.export_u)
+
+
+def digest(node: Node) -> str:
+    """Hash over everything that net and price are made of."""
+    held = node.book.get("network", TARIFF)
+    return node.net.digest(held.hash if held is not None else b"", node.settings.zone.encode(), b"")
+
+
+def build(node: Node, now: float) -> dict[str, Any]:
+    """The summary's keys, in the order of the design; watts, micro-currency per kWh, seconds."""
+    net, tariff, prices = node.net, node.tariff, live(node)
+    unix_s = node.unix_s(now)
+    ages = [age for id_ in net.shares if id_ != node.me and (age := node.life.age_s(id_, now)) is not None]
+    buy_u, sell_u = prices if prices is not None else (None, None)
+    return {
+        "node": node.me,
+        "net_w": net.net_w,
+        "low_w": net.low_w,
+        "high_w": net.high_w,
+        "produced_w": net.produced_w,
+        "consumed_w": net.consumed_w,
+        "price": msgspec.Raw(wire.price_text(buy_u).encode()) if buy_u is not None else None,
+        "price_u": buy_u,
+        "sell_u": sell_u,
+        "currency": tariff.currency if tariff is not None else None,
+        "nodes": net.nodes,
+        "heard": net.heard,
+        "digest": digest(node),
+        "rule": rule_name(tariff.rule) if tariff is not None and prices is not None else None,
+        "zone": node.settings.zone,
+        "partial": net.heard < net.nodes,
+        "members": sorted(net.shares),
+        "oldest_s": round(max(ages, default=0.0), 1),
+        "slot": int(unix_s // tariff.slot_s) if tariff is not None else None,
+        "live_u": buy_u,
+        "live_sell_u": sell_u,
+        "signal_u": None,
+        "settled": None,
+        "at": iso(unix_s),
+    }
+
+
+def publish(node: Node, now: float) -> None:
+    """Tell the local broker what changed since the last time."""
+    if not node.changed:
+        return
+    node.changed, node.summed_s = False, now
+    keys, view = build(node, now), node.show.view
+    node.out += node.show.put(view.net, str(keys["net_w"]).encode())
+    for topic, price_u in ((view.price, keys["price_u"]), (view.sell, keys["sell_u"])):
+        node.out += node.show.put(topic, wire.price_text(price_u).encode() if price_u is not None else b"")
+    node.out += node.show.put(view.summary, wire.encode(keys))
+
+
+def tick(node: Node, now: float) -> None:
+    """What changes by time alone."""
+    if now - node.summed_s >= HEARTBEAT_S:
+        node.changed = True
+    node.out += node.show.refused(node.unix_s(now), now)
+    if now - node.looked_s >= LOOK_S:
+        node.looked_s = now
+        for id_ in members(node):
+            node.out += node.show.put(node.show.view.availability(id_), availability(node, id_, now).encode())
+        _look_at_tariff(node, now)
+        _look_at_siblings(node, now)
+
+
+def members(node: Node) -> list[str]:
+    """Everybody who counts or could, in any zone."""
+    return sorted(
+        id_
+        for id_, kinds in node.book.nodes.items()
+        if id_ != "network" and STATE in kinds and not node.gone(id_) and (INFO in kinds or node.life.proven(id_))
+    )
+
+
+def availability(node: Node, id_: str, now: float) -> str:
+    state = node.book.get(id_, STATE)
+    said = node.life.availability(id_, now)
+    conflict = state is not None and isinstance(state.record, State) and state.record.quality == "conflict"
+    return "conflict" if conflict and said == "online" else said
+
+
+def linked(node: Node, id_: str, now: float) -> str:
+    """'linked' only if the transport is up and the inbox is moving; both can lie alone."""
+    silent_s = node.siblings.silent_s(id_, now)
+    moving = silent_s is not None and silent_s <= STALE_S
+    if node.transport.get(id_, moving):
+        return "linked" if moving else "silent"
+    return "down"
+
+
+def _look_at_tariff(node: Node, now: float) -> None:
+    tariff, mine = node.tariff, node.settings.tariff
+    text = ""
+    if tariff is not None and tariff.rule not in RULES:
+        text = f"the network's tariff names the price rule {tariff.rule!r}, which this version does not know: update this node"
+    elif tariff is not None and tariff.by != node.me:
+        names = ("import_u", "export_u", "floor_u", "cap_u", "currency", "slot_s", "rule")
+        differ = [name for name in names if getattr(tariff, name) != getattr(mine, name)]
+        if differ:
+            text = f"[tariff] of this node's file differs from the network's in {', '.join(differ)} and is ignored"
+    node.out += node.show.alert("tariff", text, node.unix_s(now))
+
+
+def _look_at_siblings(node: Node, now: float) -> None:
+    """The broker reports the links that it keeps itself; those that the siblings keep are ours to report."""
+    for id_, edge in node.siblings.edges.items():
+        topic = node.show.view.sibling(id_)
+        if not edge.joined:
+            node.out += node.show.put(topic, b"")
+        elif not edge.dial:
+            node.out += node.show.put(topic, b"1" if linked(node, id_, now) == "linked" else b"0")
+
+
+def meter(node: Node, name: str, reading: Reading) -> None:
+    """One meter's scalars. What it does not say now is cleared: an old value must not look alive."""
+    view, show = node.show.view, node.show
+    said = {view.meter(name, quantity): str(value).encode() for quantity, value in reading.values.items()}
+    said[view.meter(name, "quality")] = reading.quality.encode()
+    prefix = view.meter(name, "")
+    node.out += show.clear([topic for topic in show.told if topic.startswith(prefix) and topic not in said])
+    for topic, payload in said.items():
+        node.out += show.put(topic, payload)
+
+
+def status(node: Node, now: float) -> dict[str, Any]:
+    """Everything this node knows, for the command line."""
+    rows: dict[str, Any] = {}
+    for id_ in members(node):
+        held, info = node.book.get(id_, STATE), node.book.get(id_, INFO)
+        assert held is not None
+        assert isinstance(held.record, State)
+        state, age_s = held.record, node.life.age_s(id_, now)
+        about = info.record if info is not None and isinstance(info.record, Info) else None
+        rows[id_] = {
+            "net_w": state.net_w,
+            "produced_w": state.produced_w,
+            "consumed_w": state.consumed_w,
+            "quality": state.quality,
+            "availability": availability(node, id_, now),
+            "age_s": round(age_s, 1) if age_s is not None else None,
+            "siblings": sorted(s for s, n in about.siblings.items() if n % 2) if about is not None else [],
+            "version": state.version,
+            "zone": state.zone,
+            "why": state.why,
+            "agent": about.agent if about is not None else None,
+            "proto": about.proto if about is not None else None,
+        }
+    edges = {
+        id_: {"link": linked(node, id_, now), "address": edge.address, "dials": edge.dial, "counter": edge.counter}
+        for id_, edge in sorted(node.siblings.edges.items())
+        if edge.joined
+    }
+    meters = [
+        {
+            "name": line.slot.name,
+            "quality": line.reading.quality,
+            "why": line.reading.why,
+            **line.reading.values,
+            "age_s": round(now - line.good_s, 1) if line.good_s is not None else None,
+        }
+        for line in node.own.lines.values()
+    ]
+    return {
+        "summary": build(node, now),
+        "nodes": rows,
+        "alerts": node.show.alert_rows(),
+        "siblings": edges,
+        "meters": meters,
+        "refused": node.show.refusals.total,
+        "connected": node.connected,
+        "left": node.left,
+    }

@@ -1,0 +1,252 @@
+"""How the network spells things: every topic and every payload key stands here and nowhere else."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+PROTOCOL = 1
+NODE, NETWORK, INBOX = "grid/node/", "grid/network/", "$grid/in/"
+STATE, INFO, TARIFF = "state", "info", "tariff"
+FORGOTTEN, REVOKED = "forgotten/", "revoked/"
+
+MAX_PAYLOAD = 16 * 1024  # an energy day of 96 slots is about 3 KB; nothing of ours comes near
+MAX_BRACKETS = 512  # bounds the nesting without depending on this process's recursion limit: relays must not differ
+MAX_VERSION = 2**53  # every JSON reader holds such an integer exactly
+MAX_W = 10**9  # one node, in watts: more than any plant that a Pi will ever meter
+
+ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+KIND = re.compile(r"[a-z0-9-]{1,32}(?:/[a-z0-9-]{1,32})?")
+RESERVED = frozenset({"network", "view", "agent"})
+
+Quality = Literal["good", "late", "suspect", "absent", "conflict"]
+
+
+class WireError(ValueError):
+    """A message that is not of the grid's form: dropped, counted, complained of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands: the canonical topic it belongs to, and the sibling whose inbox carried it (None: our own tree)."""
+
+    topic: str
+    owner: str  # a node's id, or "network"
+    kind: str
+    sibling: str | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What every record has. `version` grows; `instance` is random for each run of its maker."""
+
+    version: int
+    instance: str | None = None
+    by: str | None = None
+    sig: str | None = None
+
+
+class State(Record, frozen=True, kw_only=True):
+    """A node's account of itself: watts, `net_w` = `produced_w` - `consumed_w`, all None while unknown."""
+
+    quality: str
+    zone: str
+    rated_w: int
+    net_w: int | None = None
+    produced_w: int | None = None
+    consumed_w: int | None = None
+    table: str | None = None
+    why: str | None = None
+    at: str | None = None
+
+
+class Info(Record, frozen=True, kw_only=True):
+    """What changes slowly: `siblings` maps an id to its edge counter, `dials` names those this node keeps the bridge to."""
+
+    siblings: dict[str, int] = {}
+    dials: list[str] = []
+    meters: list[str] = []
+    place: str = ""
+    role: str = ""
+    address: str | None = None
+    url: str | None = None
+    agent: str | None = None
+    proto: int | None = None
+    left: bool = False
+
+
+class Tariff(Record, frozen=True, kw_only=True):
+    """The shared tariff, integer micro-currency per kWh; `from_slot` is the first slot it holds for."""
+
+    import_u: int
+    export_u: int
+    floor_u: int
+    cap_u: int
+    currency: str
+    slot_s: int
+    rule: str
+    from_slot: int = msgspec.field(name="from", default=0)
+
+
+class Forgotten(Record, frozen=True, kw_only=True):
+    """A node removed by an operator, or (False) let in again by its owner."""
+
+    forgotten: bool = True
+
+
+def is_id(text: str) -> bool:
+    return ID.fullmatch(text) is not None and text not in RESERVED
+
+
+def place(topic: str) -> Place:
+    """The place a topic names. WireError when no record can stand there."""
+    sibling: str | None = None
+    if topic.startswith(INBOX):
+        sibling, _, rest = topic.removeprefix(INBOX).partition("/")
+        if not is_id(sibling):
+            raise WireError("inbox of no sibling")
+        owner, _, kind = rest.partition("/")
+    elif topic.startswith(NODE):
+        owner, _, kind = topic.removeprefix(NODE).partition("/")
+    elif topic.startswith(NETWORK):
+        owner, kind = "network", topic.removeprefix(NETWORK)
+    else:
+        raise WireError("not a record's topic")
+    if not KIND.fullmatch(kind):
+        raise WireError("no kind of record")
+    if owner == "network":
+        return Place(NETWORK + kind, owner, kind, sibling)
+    if not is_id(owner):
+        raise WireError("not a node id")
+    return Place(f"{NODE}{owner}/{kind}", owner, kind, sibling)
+
+
+def node_topic(owner: str, kind: str) -> str:
+    return f"{NODE}{owner}/{kind}"
+
+
+def network_topic(kind: str) -> str:
+    return NETWORK + kind
+
+
+def inbox_topic(sibling: str, canonical: str) -> str:
+    """Where a sibling's copy of this canonical topic lies in our broker."""
+    if canonical.startswith(NODE):
+        return f"{INBOX}{sibling}/{canonical.removeprefix(NODE)}"
+    return f"{INBOX}{sibling}/network/{canonical.removeprefix(NETWORK)}"
+
+
+def _type_of(place: Place) -> type[Record]:
+    match place.owner, place.kind:
+        case "network", "tariff":
+            return Tariff
+        case "network", kind if kind.startswith(FORGOTTEN):
+            return Forgotten
+        case "network", _:
+            return Record
+        case _, "state":
+            return State
+        case _, "info":
+            return Info
+    return Record
+
+
+def decode(place: Place, payload: bytes) -> Record:
+    """The record a payload holds. It depends on these bytes and this place alone, so that all relays judge alike.
+
+    Raises WireError with a short reason that quotes nothing of the payload.
+    """
+    if len(payload) > MAX_PAYLOAD:
+        raise WireError("over 16 KiB")
+    if payload.count(b"[") + payload.count(b"{") > MAX_BRACKETS:
+        raise WireError("nested too deep")
+    try:
+        payload.decode()  # msgspec does not look into the strings it skips
+        record = msgspec.json.decode(payload, type=_type_of(place))
+    except UnicodeDecodeError as error:
+        raise WireError("not UTF-8") from error
+    except msgspec.ValidationError as error:
+        raise WireError("wrong types or missing keys") from error
+    except msgspec.DecodeError as error:
+        raise WireError("not JSON") from error
+    if not 0 <= record.version <= MAX_VERSION:
+        raise WireError("version out of range")
+    match record:
+        case State():
+            _check_state(record)
+        case Tariff():
+            _check_tariff(record)
+        case Info():
+            _check_info(record)
+        case _:
+            pass
+    return record
+
+
+def _check_state(state: State) -> None:
+    if not 0 <= state.rated_w <= MAX_W:
+        raise WireError("rated_w out of range")
+    if not ID.fullmatch(state.zone):
+        raise WireError("not a zone")
+    watts = (state.net_w, state.produced_w, state.consumed_w)
+    match watts:
+        case (None, None, None):
+            return
+        case (int(net_w), int(produced_w), int(consumed_w)):
+            if not (0 <= produced_w <= MAX_W and 0 <= consumed_w <= MAX_W):
+                raise WireError("watts out of range")
+            if net_w != produced_w - consumed_w:
+                raise WireError("net_w is not produced_w - consumed_w")
+        case _:
+            raise WireError("watts partly unknown")
+
+
+def _check_info(info: Info) -> None:
+    if len(info.siblings) > 256 or not all(is_id(id_) and 0 <= n <= MAX_VERSION for id_, n in info.siblings.items()):
+        raise WireError("siblings out of form")
+
+
+def _check_tariff(tariff: Tariff) -> None:
+    prices = (tariff.import_u, tariff.export_u, tariff.floor_u, tariff.cap_u)
+    if any(abs(price_u) > 10**12 for price_u in prices) or tariff.export_u > tariff.import_u:
+        raise WireError("tariff out of range")
+    if not 1 <= tariff.slot_s <= 86_400:
+        raise WireError("slot_s out of range")
+
+
+def encode(keys: dict[str, Any]) -> bytes:
+    """One record's bytes: compact, keys in the order given; keys whose value is None stay (`null` = unknown)."""
+    return msgspec.json.encode(keys)
+
+
+def encode_list(items: list[str]) -> bytes:
+    return msgspec.json.encode(items)
+
+
+def price_text(price_u: int) -> str:
+    """Micro-currency as the exact decimal people read, at least four decimals: 287700 -> '0.2877'."""
+    sign, whole, part = "-" if price_u < 0 else "", abs(price_u) // 10**6, abs(price_u) % 10**6
+    digits = f"{part:06d}"
+    return f"{sign}{whole}.{digits[:4]}{digits[4:].rstrip('0')}"
+
+
+class View:
+    """The topics of one node's own view: `grid/…`, or `grid/view/<id>/…` where several agents share one broker."""
+
+    def __init__(self, node: str, shared: bool) -> None:
+        root = f"grid/view/{node}/" if shared else "grid/"
+        self.net, self.price, self.sell, self.summary = root + "net", root + "price", root + "price/sell", root + "summary"
+        self.status = root + "agent/status"
+        self._root = root
+
+    def availability(self, node: str) -> str:
+        return f"{self._root}availability/{node}"
+
+    def sibling(self, node: str) -> str:
+        return f"{self._root}sibling/{node}"
+
+    def alert(self, name: str) -> str:
+        return f"{self._root}alert/{name}"
+
+    def meter(self, name: str, quantity: str) -> str:
+        return f"{self._root}meter/{name}/{quantity}"

@@ -1,0 +1,281 @@
+"""Modbus: meters on a serial line or behind a TCP port, read through pymodbus without ever taking one answer for another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from drivers.guard import Guard
+from drivers.reading import QUANTITIES, MeterError, Reading, flipped, worst
+from drivers.registers import Block, Map, Words, measure, plan
+
+if TYPE_CHECKING:
+    from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+
+SLOW_S = 10.0  # volts, hertz and counters change slowly; three meters on a 9600 baud line leave no time for more
+SLOW_AGAIN_S = 2.0  # after a failed slow read
+DRAIN_S = 0.1  # measured: with 0.02 s after a timeout, late answers were still taken for the next one's; with 0.1 s none of 40
+DRAIN_MOST_S = 1.0  # a line that is never silent is noise; the strict guard still reads through it
+THINK_S = 0.2  # from request to answer; SDM meters take 20 to 60 ms
+TURN_S = 0.02  # between two units of a serial line: both must have let go of the wires
+# Silence of a unit after its n-th unanswered request; the first is retried at the next poll.
+BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+BACKOFF_ALONE_S = 4.0  # a unit alone on its line holds up nobody
+RECONNECT_S = (0.0, 0.5, 1.0, 2.0, 5.0)  # after the n-th failed connection; pymodbus' own would grow to 300 s
+
+_REFUSALS: Mapping[int, str] = {
+    1: "it does not know this function; is the model right?",
+    2: "it has no such register; is the model right?",
+    3: "it does not accept this many registers; is the model right?",
+    4: "it reports a failure of its own",
+    6: "it is busy",
+    10: "the gateway has no path to it; check the gateway's serial settings",
+    11: "the gateway got no answer from it; check its unit number, wiring and baud rate",
+}
+
+
+class Refusal(MeterError):
+    """The unit answered with a Modbus exception."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where meters answer: one serial port, or one host and TCP port."""
+
+    host: str | None
+    tcp_port: int | None
+    port: str | None
+    baud: int = 9600
+    framing: str = "8N1"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.tcp_port}" if self.host is not None else f"{self.port} at {self.baud} {self.framing}"
+
+
+class Bus:
+    """One line and its discipline: quiet time, pause between units, drain after silence, back-off, reconnection.
+
+    For one thread. A read blocks for two timeouts at most, plus DRAIN_MOST_S on a noisy serial line.
+    """
+
+    def __init__(self, line: Line, timeout_s: float = 0.5) -> None:
+        self.line, self.timeout_s = line, timeout_s
+        self.units: set[int] = set()
+        self._client: ModbusSerialClient | ModbusTcpClient | None = None
+        self._failures: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
+        self._connect_failures, self._connect_not_before = 0, 0.0
+        self._last_unit, self._last_end, self._drain = -1, 0.0, False
+
+    def expect(self, unit: int, count: int, timeout_s: float) -> None:
+        """Before open: a meter will ask `unit` for `count` registers at once, and may be kept waiting for timeout_s."""
+        self.units.add(unit)
+        self.timeout_s = max(self.timeout_s, timeout_s)
+        if self.line.host is None:  # request and answer are 13 bytes and the registers; the meter thinks for a while
+            self.timeout_s = max(self.timeout_s, THINK_S + (13 + 2 * count) * 11 / self.line.baud)
+
+    def open(self) -> None:
+        """Get ready; the connection is made by the first read, so that a meter that is switched off stops no start."""
+        if self._client is not None:
+            return
+        from pymodbus.client import ModbusSerialClient, ModbusTcpClient  # 0.1 s and 10 MiB: only who has a meter pays
+        from pymodbus.framer import FramerRTU
+
+        # Every failure that pymodbus logs reaches our caller as MeterError; its own lines would repeat it on stderr.
+        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+        line = self.line
+        if line.host is not None:
+            self._client = ModbusTcpClient(line.host, port=line.tcp_port or 502, timeout=self.timeout_s, retries=0)
+        else:
+            self._client = ModbusSerialClient(
+                line.port or "",
+                baudrate=line.baud,
+                bytesize=int(line.framing[0]),
+                parity=line.framing[1],
+                stopbits=int(line.framing[2]),
+                timeout=self.timeout_s,
+                retries=0,
+                trace_packet=Guard(FramerRTU.compute_CRC).hook,
+            )
+
+    def close(self) -> None:
+        self._hang_up()
+        self._client = None
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()  # type: ignore[no-untyped-call]
+
+    def read_block(self, unit: int, block: Block, now: float) -> Words:
+        """The block's words. Raises Refusal when the unit answers that it will not, MeterError when it does not answer well."""
+        wait_s = self._not_before.get(unit, now) - now
+        if wait_s > 0:
+            unanswered = f"{self._failures[unit]} requests unanswered"
+            raise MeterError(f"{self._where(unit, block)}: {unanswered}; asked again in {wait_s:.1f} s")
+        return self._ask(self._connected(now), unit, block, now)
+
+    def _ask(self, client: ModbusSerialClient | ModbusTcpClient, unit: int, block: Block, now: float) -> Words:
+        from pymodbus import ExceptionResponse, ModbusException
+
+        ask = client.read_holding_registers if block.fc == 3 else client.read_input_registers
+        try:
+            self._be_quiet(client, unit)
+            answer = ask(block.address, count=block.count, device_id=unit)
+        except (ModbusException, OSError) as error:
+            raise self._failed(unit, block, self._explain(client), now) from error
+        finally:
+            self._last_unit, self._last_end = unit, time.monotonic()
+        refused = isinstance(answer, ExceptionResponse)
+        ours = answer.dev_id == unit and answer.function_code & 0x7F == block.fc
+        if not ours or not (refused or len(answer.registers) == block.count):
+            raise self._failed(unit, block, "the answer belongs to another request", now)
+        self._failures.pop(unit, None)
+        if refused:
+            code = answer.exception_code
+            raise Refusal(f"{self._where(unit, block)}: {_REFUSALS.get(code, 'refused')} (exception {code})", code)
+        return answer.registers
+
+    def _where(self, unit: int, block: Block) -> str:
+        return f"unit {unit} on {self.line}, {block}"
+
+    def _explain(self, client: ModbusSerialClient | ModbusTcpClient) -> str:
+        if not client.connected:
+            return "the connection broke; is the adapter plugged in, the gateway on?"
+        return f"no answer within {self.timeout_s:g} s; check power, wiring, unit number and baud rate"
+
+    def _failed(self, unit: int, block: Block, what: str, now: float) -> MeterError:
+        """Book the failure; make sure that a late answer cannot meet the next request."""
+        failures = self._failures.get(unit, 0) + 1
+        self._failures[unit] = failures
+        most_s = BACKOFF_S[-1] if len(self.units) > 1 else BACKOFF_ALONE_S
+        self._not_before[unit] = now + min(BACKOFF_S[min(failures, len(BACKOFF_S)) - 1], most_s)
+        if self.line.host is None:
+            self._drain = True
+        else:
+            self._hang_up()  # a new connection has no old answers; it also ends a half-open one
+        return MeterError(f"{self._where(unit, block)}: {what}")
+
+    def _connected(self, now: float) -> ModbusSerialClient | ModbusTcpClient:
+        client = self._client
+        if client is None:
+            raise MeterError(f"{self.line}: the bus is closed")
+        if client.connected:
+            return client
+        wait_s = self._connect_not_before - now
+        if wait_s > 0:
+            raise MeterError(f"{self.line}: no connection; tried again in {wait_s:.1f} s")
+        with suppress(UnicodeError):  # what the standard library says of a host name like "a..b"
+            client.connect()
+        if client.connected:
+            self._connect_failures, self._drain = 0, self.line.host is None
+            return client
+        self._connect_failures += 1
+        self._connect_not_before = now + RECONNECT_S[min(self._connect_failures, len(RECONNECT_S)) - 1]
+        way_out = (
+            "is the meter or gateway on, in this network, and the address right?"
+            if self.line.host is not None
+            else "is the adapter plugged in, the user in the group dialout, and no other program using the port?"
+        )
+        raise MeterError(f"{self.line}: no connection; {way_out}")
+
+    def _be_quiet(self, client: ModbusSerialClient | ModbusTcpClient, unit: int) -> None:
+        """Serial only: the 3.5 characters of silence between frames, the pause between units, the drain."""
+        if self.line.host is not None:
+            return
+        if self._drain:
+            self._drain_line(client)
+        silence_s = max(3.5 * 11 / self.line.baud, 0.00175)  # Modbus over serial line V1.02, 2.5.1.1: 1.75 ms above 19200 baud
+        if unit != self._last_unit:
+            silence_s = max(silence_s, TURN_S)
+        rest_s = self._last_end + silence_s - time.monotonic()
+        if rest_s > 0:
+            time.sleep(rest_s)
+
+    def _drain_line(self, client: ModbusSerialClient | ModbusTcpClient) -> None:
+        port: Any = client.socket  # pyserial has no types
+        end = time.monotonic() + DRAIN_MOST_S
+        heard = True
+        while heard and time.monotonic() < end:
+            time.sleep(DRAIN_S)
+            heard = bool(port.read(port.in_waiting))
+        self._drain = False
+
+
+class Meter:
+    """One unit of a bus, read by its map. `flip` is the installer's word that it is wired the other way round."""
+
+    def __init__(self, bus: Bus, map_: Map, unit: int, flip: bool = False) -> None:
+        self.bus, self.map, self.unit, self.flip = bus, map_, unit, flip
+        self._fast, self._slowly, self._all = plan(map_, "fast"), plan(map_, "slow"), plan(map_, "all")
+        bus.expect(unit, max(block.count for block in self._all), map_.timeout_s)
+        self._refused: set[Block] = set()  # optional blocks that this very device does not have
+        self._slow_due = float("-inf")
+        self._slow = Reading("good", "", {})
+        if any(map_.regs[name].slow for name in map_.ranges):
+            self._slow = Reading("suspect", f"its {' and '.join(map_.ranges)} were never read, so that its map is unproven", {})
+
+    def read(self, now: float) -> Reading:
+        """The watts of this very call, with the slow quantities of at most SLOW_S ago or without. Raises MeterError.
+
+        "suspect" while the volts and hertz that prove the map's word order are implausible or were never read.
+        """
+        fast = self._measure(self._fast, now)
+        if now >= self._slow_due:
+            self._slow_due = now + SLOW_S
+            try:
+                self._slow = self._measure(self._slowly, now)
+            except MeterError as error:
+                self._slow_due = now + SLOW_AGAIN_S
+                why = self._slow.why and f"{self._slow.why} ({error})"
+                self._slow = Reading(self._slow.quality, why, {})
+        return self._finished(_joined(fast, self._slow))
+
+    def read_all(self, now: float) -> Reading:
+        """Every register of the map in this very call. Raises MeterError."""
+        return self._finished(self._measure(self._all, now))
+
+    def raw(self, now: float) -> dict[str, Words]:
+        """The words of every register, undecoded, for who looks for a fault. Raises MeterError."""
+        return self._words(self._all, now)
+
+    def _measure(self, blocks: Sequence[Block], now: float) -> Reading:
+        reading = measure(self.map, self._words(blocks, now))
+        if reading.quality != "good" and len(blocks) > 1:  # a load may switch between two requests and spoil a sum: look again
+            reading = measure(self.map, self._words(blocks, now))
+        return reading
+
+    def _words(self, blocks: Sequence[Block], now: float) -> dict[str, Words]:
+        words: dict[str, Words] = {}
+        for block in blocks:
+            if block in self._refused:
+                continue
+            try:
+                answer = self.bus.read_block(self.unit, block, now)
+            except MeterError as error:
+                if not block.optional:
+                    raise
+                if isinstance(error, Refusal) and error.code in (1, 2, 3):
+                    self._refused.add(block)
+                continue
+            for reg in block.regs:
+                start = reg.address - block.address
+                words[reg.name] = answer[start : start + reg.count]
+        return words
+
+    def _finished(self, reading: Reading) -> Reading:
+        values = {name: reading.values[name] for name in QUANTITIES if name in reading.values}
+        reading = Reading(reading.quality, reading.why, values)
+        return flipped(reading) if self.flip != self.map.flip else reading
+
+
+def _joined(fast: Reading, slow: Reading) -> Reading:
+    why = "; ".join(part.why for part in (fast, slow) if part.why)
+    return Reading(worst((fast.quality, slow.quality)), why, {**slow.values, **fast.values})

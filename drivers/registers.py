@@ -1,0 +1,197 @@
+"""Registers: a meter's map, the blocks to ask for, and words to quantities and back."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from drivers.reading import DIGITS, Number, Quality, Reading
+
+Kind = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
+Order = Literal["big", "little"]
+Rate = Literal["fast", "slow", "all"]
+_RATES: tuple[Rate, ...] = ("fast", "slow", "all")
+Words = Sequence[int]  # 16-bit registers in the order of their addresses
+
+FORMATS: Mapping[str, str] = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
+MOST_REGISTERS = 125  # Modbus application protocol V1.1b3, 6.3: quantity of registers 1 to 125
+
+
+class MapError(ValueError):
+    """A register map that cannot be used; says file, key, what is wrong and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reg:
+    """One quantity's place in the meter."""
+
+    name: str  # canonical quantity, see reading.QUANTITIES
+    fc: int  # 3 holding, 4 input
+    address: int  # zero-based, as on the wire
+    kind: Kind
+    scale: Fraction = Fraction(1)  # quantity = raw * scale
+    missing: frozenset[int] = frozenset()  # bit patterns that say "not available", as unsigned numbers
+    slow: bool = False  # asked for every ten seconds, not every second
+    optional: bool = False  # some devices of this model refuse it: asked for alone
+
+    @property
+    def count(self) -> int:
+        """Registers it fills: 1, 2 or 4."""
+        return struct.calcsize(">" + FORMATS[self.kind]) // 2
+
+    @property
+    def end(self) -> int:
+        return self.address + self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Words a meter sent (or a manual prints) and the value they mean, after rounding."""
+
+    name: str
+    words: tuple[int, ...]
+    value: Number
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A model's registers, limits, factory link settings and plausible ranges. Facts with sources, from one TOML file."""
+
+    id: str
+    vendor: str
+    models: tuple[str, ...]
+    phases: int
+    trust: str  # A vendor document and one independent implementation, B two implementations, C one source
+    sources: tuple[str, ...]
+    baud: int  # factory setting, like framing and unit
+    framing: str
+    unit: int
+    word_order: Order
+    max_regs: int  # most registers of one request
+    max_gap: int  # unused registers that may be read along
+    align: int  # start and count must be multiples of it
+    timeout_s: float  # the meter may take this long to answer
+    flip: bool  # the device counts the other way round
+    regs: Mapping[str, Reg]
+    ranges: Mapping[str, tuple[Fraction, Fraction]]  # plausible values
+    sums: Mapping[str, tuple[str, ...]]  # quantity -> its parts
+    sum_abs: Fraction  # tolerance of the sums, absolute …
+    sum_rel: Fraction  # … or relative to the total, whichever is greater
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One request: `count` registers from `address`, holding `regs`."""
+
+    fc: int
+    address: int
+    count: int
+    regs: tuple[Reg, ...]
+
+    @property
+    def optional(self) -> bool:
+        return self.regs[0].optional
+
+    def __str__(self) -> str:
+        return f"registers 0x{self.address:04X}..0x{self.address + self.count - 1:04X} ({', '.join(reg.name for reg in self.regs)})"
+
+
+def plan(map_: Map, rate: Rate) -> tuple[Block, ...]:
+    """The fewest requests that a greedy walk finds for the registers of that rate, within the map's limits.
+
+    An optional register has a block of its own: one illegal address fails the whole block.
+    """
+    wanted = [reg for reg in map_.regs.values() if rate == "all" or reg.slow == (rate == "slow")]
+    blocks: list[list[Reg]] = []
+    for reg in sorted(wanted, key=lambda reg: (reg.fc, reg.address)):
+        if blocks and _joins(map_, blocks[-1], reg):
+            blocks[-1].append(reg)
+        else:
+            blocks.append([reg])
+    return tuple(Block(regs[0].fc, regs[0].address, regs[-1].end - regs[0].address, tuple(regs)) for regs in blocks)
+
+
+def _joins(map_: Map, block: Sequence[Reg], reg: Reg) -> bool:
+    first, last = block[0], block[-1]
+    if first.fc != reg.fc or first.optional or reg.optional:
+        return False
+    return reg.address - last.end <= map_.max_gap and reg.end - first.address <= map_.max_regs
+
+
+def readable(map_: Map, fc: int) -> list[int]:
+    """Addresses, rising, that some request of the planner reads: the registers and the unused ones between them."""
+    blocks = [block for rate in _RATES for block in plan(map_, rate) if block.fc == fc]
+    return sorted({address for block in blocks for address in range(block.address, block.address + block.count)})
+
+
+def decode(reg: Reg, words: Words, word_order: Order) -> Fraction | None:
+    """The exact value, or None where the meter says "not available" (its own pattern, NaN or infinity)."""
+    raw = struct.pack(f">{len(words)}H", *(words if word_order == "big" else reversed(words)))
+    if reg.missing and int.from_bytes(raw, "big") in reg.missing:
+        return None
+    number: int | float = struct.unpack(">" + FORMATS[reg.kind], raw)[0]
+    if isinstance(number, float) and not math.isfinite(number):
+        return None
+    return Fraction(number) if reg.scale == 1 else Fraction(number) * reg.scale
+
+
+def encode(reg: Reg, value: Number | Fraction, word_order: Order) -> tuple[int, ...]:
+    """The words a meter holding `value` would send. Raises ValueError when the register cannot hold it."""
+    raw = Fraction(value) / reg.scale
+    try:
+        packed = struct.pack(">" + FORMATS[reg.kind], float(raw) if reg.kind[0] == "f" else round(raw))
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"{reg.name} = {value} does not fit its register of type {reg.kind}") from error
+    words = struct.unpack(f">{len(packed) // 2}H", packed)
+    return words if word_order == "big" else words[::-1]
+
+
+def rounded(name: str, value: Fraction) -> Number:
+    """Half to even, once: whole watts, var, va and watt-hours as int; the rest to DIGITS decimals."""
+    digits = DIGITS[name]
+    return float(round(value, digits)) if digits else round(value)
+
+
+def measure(map_: Map, raw: Mapping[str, Words]) -> Reading:
+    """The reading that these words make: "suspect" with a reason when a value is implausible. Needs no particular register."""
+    exact: dict[str, Fraction] = {}
+    for name, words in raw.items():
+        value = decode(map_.regs[name], words, map_.word_order)
+        if value is not None:
+            exact[name] = value
+    why = [*_out_of_range(map_, raw, exact), *_wrong_sums(map_, exact)]
+    quality: Quality = "suspect" if why else "good"
+    return Reading(quality, "; ".join(why), {name: rounded(name, value) for name, value in exact.items()})
+
+
+def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Fraction]) -> list[str]:
+    why = []
+    for name, (low, high) in map_.ranges.items():
+        if name not in exact or low <= exact[name] <= high:
+            continue
+        other: Order = "little" if map_.word_order == "big" else "big"
+        turned = decode(map_.regs[name], raw[name], other)
+        if turned is not None and low <= turned <= high:
+            way_out = f'this meter sends its words the other way round: try word_order = "{other}" in a copy of its map'
+        else:
+            way_out = f"is {map_.id} the right model, and is the phase connected?"
+        why.append(f"{name} reads {float(exact[name]):.6g}, outside {float(low):g} to {float(high):g}; {way_out}")
+    return why
+
+
+def _wrong_sums(map_: Map, exact: Mapping[str, Fraction]) -> list[str]:
+    why = []
+    for name, parts in map_.sums.items():
+        if name not in exact or any(part not in exact for part in parts):
+            continue
+        total, made = exact[name], sum(exact[part] for part in parts)
+        if abs(total - made) > max(map_.sum_abs, map_.sum_rel * abs(total)):
+            parts_make = f"{' + '.join(parts)} make {float(made):.6g}"
+            why.append(f"{name} reads {float(total):.6g}, but {parts_make}; is {map_.id} the right model?")
+    return why

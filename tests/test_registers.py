@@ -1,0 +1,265 @@
+"""Registers: words to quantities and back, the plan of requests, plausibility, and what a map file may say."""
+
+import struct
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.mapfile import parse
+from drivers.reading import QUANTITIES
+from drivers.registers import FORMATS, MapError, Reg, decode, encode, measure, plan, readable, rounded
+
+MINIMAL = """\
+[meter]
+id = "test"
+vendor = "Nobody"
+models = ["T1"]
+phases = 3
+trust = "C"
+sources = ["made for this test"]
+[read]
+fc = 4
+max_regs = 10
+max_gap = 2
+[regs]
+w = { at = 10, type = "i32", scale = 0.1, missing = 0x7FFFFFFF }
+w_l1 = { at = 12, type = "i32", scale = 0.1 }
+w_l2 = { at = 14, type = "i32", scale = 0.1 }
+v_l1 = { at = 0, type = "f32", slow = true }
+hz = { at = 30, type = "u16", scale = 0.01, missing = [0xFFFF, 0x8000], slow = true }
+[check]
+range = { v_l1 = [85, 300], hz = [44, 66] }
+sum = { w = ["w_l1", "w_l2"] }
+"""
+TEST = parse(MINIMAL, "test.toml")
+
+# By hand. -1234.5 W ends in a tie and goes to the even neighbour.
+DECODED = [
+    ("u16", 1, (0x00E6,), 230),
+    ("i16", "0.1", (0xFFFE,), Fraction(-2, 10)),
+    ("u32", "0.1", (0x0000, 0x08FE), Fraction(2302, 10)),
+    ("i32", 1, (0xFFFF, 0xFFFF), -1),
+    ("u64", 10, (0, 0, 1, 0xE240), 1_234_560),
+    ("i64", 1, (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFD), -3),
+    ("f32", 1, (0x447A, 0x0000), 1000),
+    ("f32", 1000, (0xC49A, 0x5000), -1_234_500),
+    ("f64", 1, (0x408F, 0x4000, 0, 0), 1000),
+]
+
+
+@pytest.mark.parametrize(("kind", "scale", "words", "value"), DECODED)
+def test_words_to_values_by_hand(kind, scale, words, value):
+    reg = Reg("w", 4, 0, kind, Fraction(scale))
+    assert decode(reg, words, "big") == value
+    assert decode(reg, words[::-1], "little") == value
+    assert encode(reg, value, "big") == words
+    assert encode(reg, value, "little") == words[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "exact", "shown"),
+    [
+        ("w", "-1234.5", -1234),
+        ("w", "1235.5", 1236),
+        ("import_wh", "0.5", 0),
+        ("v_l1", "230.25", 230.2),
+        ("hz", "49.9875", 49.988),
+        ("pf", "-1", -1.0),
+    ],
+)
+def test_values_are_rounded_once_half_to_even(name, exact, shown):
+    value = rounded(name, Fraction(exact))
+    assert value == shown
+    assert isinstance(value, type(shown))
+
+
+@given(
+    st.sampled_from([kind for kind in FORMATS if kind[0] != "f"]),
+    st.sampled_from(["1", "0.1", "0.001", "10", "1000"]),
+    st.sampled_from(["big", "little"]),
+    st.data(),
+)
+def test_an_integer_survives_the_register(kind, scale, order, data):
+    bits = int(kind[1:])
+    low, high = (0, 2**bits - 1) if kind[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    value = data.draw(st.integers(low, high)) * Fraction(scale)
+    reg = Reg("w", 3, 0, kind, Fraction(scale))
+    words = encode(reg, value, order)
+    assert len(words) == reg.count
+    assert decode(reg, words, order) == value
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.sampled_from(["big", "little"]))
+def test_a_float_survives_the_register(value, order):
+    reg = Reg("w", 3, 0, "f32")
+    assert decode(reg, encode(reg, value, order), order) == Fraction(value)
+
+
+@pytest.mark.parametrize("words", [(0x7FC0, 0x0000), (0x7F80, 0x0000), (0xFF80, 0x0000), (0xFFFF, 0xFFFF)])
+def test_nan_and_infinity_are_missing(words):
+    assert decode(Reg("w", 4, 0, "f32"), words, "big") is None
+
+
+@pytest.mark.parametrize(("kind", "value"), [("u16", -1), ("u16", 65536), ("i16", 40000), ("f32", 1e39)])
+def test_what_does_not_fit_is_not_encoded(kind, value):
+    with pytest.raises(ValueError, match="does not fit its register"):
+        encode(Reg("w", 4, 0, kind), value, "big")
+
+
+def words_of(**values):
+    return {name: encode(TEST.regs[name], value, "big") for name, value in values.items()}
+
+
+def test_a_plausible_reading_is_good():
+    reading = measure(TEST, words_of(w=1000, w_l1=400.2, w_l2=599.8, v_l1=230.2, hz=50.01))
+    assert (reading.quality, reading.why) == ("good", "")
+    assert reading.values == {"w": 1000, "w_l1": 400, "w_l2": 600, "v_l1": 230.2, "hz": 50.01}
+
+
+def test_a_pattern_for_unavailable_is_missing_and_no_zero():
+    reading = measure(
+        TEST,
+        {"w": (0x7FFF, 0xFFFF), "w_l1": (0, 10), "w_l2": (0, 0), "hz": (0x8000,), "v_l1": encode(TEST.regs["v_l1"], 230, "big")},
+    )
+    assert reading.quality == "good"
+    assert reading.values == {"w_l1": 1, "w_l2": 0, "v_l1": 230.0}
+
+
+def test_swapped_words_are_suspect_and_the_way_out_is_named():
+    swapped = {name: words[::-1] for name, words in words_of(v_l1=230.2, w=1000).items()}
+    reading = measure(TEST, swapped)
+    assert reading.quality == "suspect"
+    assert 'try word_order = "little"' in reading.why
+    assert "outside 85 to 300" in reading.why
+    assert measure(replace(TEST, word_order="little"), swapped).values == {"v_l1": 230.2, "w": 1000}
+
+
+def test_a_dead_phase_is_suspect_without_blaming_the_words():
+    reading = measure(TEST, words_of(v_l1=0))
+    assert reading.quality == "suspect"
+    assert "word_order" not in reading.why
+    assert "is test the right model" in reading.why
+    unreadable = {"v_l1": (0x0000, 0x7FC0)}  # turned, these words are NaN
+    assert "word_order" not in measure(TEST, unreadable).why
+
+
+# (w, w_l1, w_l2): 2 % of 1000 W is 20 W, of 100 W only 2 W, but 10 W are always allowed
+@pytest.mark.parametrize(
+    ("w", "w_l1", "w_l2", "quality"),
+    [
+        (1000, 400, 580, "good"),
+        (1000, 400, 579, "suspect"),
+        (100, 50, 40, "good"),
+        (100, 50, 39, "suspect"),
+        (-1000, -400, -620, "good"),
+    ],
+)
+def test_the_phases_must_add_up(w, w_l1, w_l2, quality):
+    reading = measure(TEST, words_of(w=w, w_l1=w_l1, w_l2=w_l2))
+    assert reading.quality == quality
+    assert (quality == "good") == (reading.why == "")
+
+
+def test_the_plan_by_hand():
+    blocks = [(block.address, block.count, [reg.name for reg in block.regs]) for block in plan(TEST, "all")]
+    assert blocks == [(0, 2, ["v_l1"]), (10, 6, ["w", "w_l1", "w_l2"]), (30, 1, ["hz"])]
+    assert [block.address for block in plan(TEST, "fast")] == [10]
+    assert [block.address for block in plan(TEST, "slow")] == [0, 30]
+    assert str(plan(TEST, "fast")[0]) == "registers 0x000A..0x000F (w, w_l1, w_l2)"
+
+
+def test_readable_addresses_include_the_small_holes_only():
+    with_hole = replace(TEST, regs={**TEST.regs, "pf": Reg("pf", 4, 18, "i16"), "var": Reg("var", 3, 5, "i16")})
+    assert readable(with_hole, 4) == [0, 1, *range(10, 19), 30]
+    assert readable(with_hole, 3) == [5]
+    assert readable(TEST, 3) == []
+
+
+@st.composite
+def maps(draw):
+    align, regs, address = draw(st.sampled_from([1, 2])), {}, {3: 0, 4: 0}
+    for name in draw(st.lists(st.sampled_from(QUANTITIES), unique=True, min_size=1)):
+        fc, kind = (
+            draw(st.sampled_from([3, 4])),
+            draw(st.sampled_from([kind for kind in FORMATS if align == 1 or kind[1:] != "16"])),
+        )
+        address[fc] += draw(st.integers(0, 12)) * align
+        regs[name] = Reg(name, fc, address[fc], kind, slow=draw(st.booleans()), optional=draw(st.booleans()))
+        address[fc] = regs[name].end
+    return replace(TEST, regs=regs, align=align, max_regs=draw(st.integers(4, 30)), max_gap=draw(st.integers(0, 10)))
+
+
+@given(maps(), st.sampled_from(["fast", "slow", "all"]))
+def test_the_plan_covers_every_register_once_within_the_limits(map_, rate):
+    blocks = plan(map_, rate)
+    asked = [reg for block in blocks for reg in block.regs]
+    assert sorted(reg.name for reg in asked) == sorted(
+        reg.name for reg in map_.regs.values() if rate == "all" or reg.slow == (rate == "slow")
+    )
+    for block in blocks:
+        assert 1 <= block.count <= map_.max_regs
+        assert block.address % map_.align == block.count % map_.align == 0
+        assert all(
+            reg.fc == block.fc and block.address <= reg.address and reg.end <= block.address + block.count for reg in block.regs
+        )
+        assert all(b.address - a.end <= map_.max_gap for a, b in zip(block.regs, block.regs[1:], strict=False))
+        assert len(block.regs) == 1 or not any(reg.optional for reg in block.regs)
+
+
+# (what to change in MINIMAL, into what, words of the message)
+REFUSED = [
+    ("phases = 3", "phases = ", ["test.toml", "line 5", "Correct the TOML"]),
+    ("max_gap", "max_gpa", ["unknown field `max_gpa`", "$.read", "Did you mean 'max_gap'?"]),
+    ("vendor", "qqqqqq", ["unknown field `qqqqqq`"]),
+    ('type = "f32"', 'type = "float"', ["$.regs[...].type", "'float'"]),
+    ('id = "test"', 'id = "Te st"', ["test.toml:2: meter.id", "small letters"]),
+    (
+        "[read]",
+        '[link]\nframing = "9X3"\nunit = 300\n[read]',
+        ["test.toml:9: link.framing", "like 8N1", "test.toml:10: link.unit: 300"],
+    ),
+    ("max_regs = 10", "max_regs = 126", ["test.toml:10: read.max_regs", "1 to 125"]),
+    ("max_gap = 2", "max_gap = -1", ["read.align", "max_gap 0 or more"]),
+    ("fc = 4", "fc = 5", ["regs.w", "must be 3 (holding) or 4 (input)"]),
+    ("v_l1 = { at", "v_11 = { at", ["test.toml:16: regs.v_11", "did you mean 'v_l1'?"]),
+    ("v_l1 = { at", "qqqq = { at", ["regs.qqqq", "choose of w, w_l1"]),
+    ("scale = 0.01", "scale = -0.01", ["regs.hz", "flip = true"]),
+    ("at = 30", "at = 65536", ["test.toml:17: regs.hz", "0 to 65535", "address + 1"]),
+    ("max_regs = 10", "max_regs = 1", ["regs.w", "fills 2 registers, but max_regs is 1"]),
+    ("max_gap = 2", "max_gap = 2\nalign = 2", ["regs.hz", "multiples of align = 2"]),
+    ("missing = 0x7FFFFFFF", "missing = -1", ["regs.w", "unsigned number below 2^32"]),
+    ("missing = 0x7FFFFFFF", "slow = true", ["regs.w", "neither slow nor optional"]),
+    ("w = { at", "va = { at", ["regs.w", "every map needs the total watts"]),
+    ("at = 12", "at = 11", ["test.toml:14: regs.w_l1", "overlaps w"]),
+    ("range = { v_l1", "range = { v_l2", ["check.range.v_l2", "[regs] has not"]),
+    ("[44, 66]", "[66, 44]", ["check.range.hz", "66 must be below 44"]),
+    ('["w_l1", "w_l2"]', '["w_l1", "v_l1"]', ["check.sum.w", "asked for as often"]),
+    ("sum = { w =", "sum = { w_l3 =", ["check.sum.w_l3", "[regs] has not"]),
+    ("[check]", '[example]\nhz = { words = [1, 2], reads = 50, source = "" }\n[check]', ["test.toml:19: example.hz", "1 numbers"]),
+    ("[check]", '[example]\npf = { words = [1], reads = 50, source = "" }\n[check]', ["example.pf", "[regs] has not"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), REFUSED)
+def test_a_wrong_map_is_refused_with_place_and_way_out(old, new, said):
+    assert old in MINIMAL
+    with pytest.raises(MapError) as refused:
+        parse(MINIMAL.replace(old, new, 1), "test.toml")
+    for words in said:
+        assert words in str(refused.value)
+
+
+def test_all_problems_of_the_registers_are_told_at_once():
+    with pytest.raises(MapError) as refused:
+        parse(MINIMAL.replace("at = 30", "at = 99999").replace("at = 12", "at = 11"), "test.toml")
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_numbers_of_a_map_are_exact():
+    assert TEST.regs["w"].scale == Fraction(1, 10)
+    assert TEST.regs["hz"].missing == {0xFFFF, 0x8000}
+    assert TEST.sum_rel == Fraction(2, 100)
+    assert struct.calcsize(">f") == 2 * TEST.regs["v_l1"].count

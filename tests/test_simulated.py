@@ -1,0 +1,343 @@
+"""Simulated meters: the curves by themselves, then real processes on free loopback ports read by the ordinary driver."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.catalog import find, models
+from drivers.curves import DAY_S, Dial, Household, face, random_walk
+from drivers.modbus import Bus, Line, Meter, Refusal
+from drivers.reading import QUANTITIES, account
+from drivers.registers import Block, Reg
+from drivers.simulated import SimulatedMeter, load
+
+ROOT = Path(__file__).parent.parent
+HOME = Household(seed=3, load_peak_w=2000, pv_peak_w=5000, battery_w=1000, battery_wh=6000)
+HOUSE = {"seed": 3, "load_w": 2000, "pv_w": 5000, "battery_w": 1000, "battery_wh": 6000}
+
+households = st.builds(
+    Household, st.integers(0, 99), st.integers(0, 20_000), st.integers(0, 20_000), st.integers(0, 9000), st.integers(0, 20_000)
+)
+times = st.floats(0, 400 * DAY_S)
+
+
+@given(households, times)
+def test_the_flows_are_a_function_of_seed_and_time_and_balance(home, time_s):
+    flows = home.at(time_s)
+    assert flows == Household(home.seed, home.load_peak_w, home.pv_peak_w, home.battery_w, home.battery_wh).at(time_s)
+    assert 0 <= flows.load_w <= home.load_peak_w
+    assert 0 <= flows.pv_w <= home.pv_peak_w
+    assert abs(flows.battery_w) <= home.battery_w
+    assert 0 <= flows.soc_pct <= 100
+    assert flows.grid_w == flows.load_w - flows.pv_w + flows.battery_w
+
+
+def test_a_day_has_a_night_a_noon_and_an_evening():
+    hours = [HOME.at(hour * 3600) for hour in range(24)]
+    assert [flows.pv_w for flows in hours[:7] + hours[20:]] == [0] * 11
+    assert max(flows.pv_w for flows in hours[11:16]) > 2500
+    # at 19 h, half an hour before the peak: (0.1 + 0.5 e^-(0.5/1.7)^2) 2000 W less 3 %
+    # at 3 h: at most the base of a tenth and an appliance of 0.4, plus 3 %
+    assert hours[19].load_w > 0.53 * 2000
+    assert hours[3].load_w < 0.53 * 2000
+    # 6000 Wh allow 1000 W for four hours (1500 W would be the limit): 4000 of 6000 Wh
+    assert [flows.battery_w for flows in hours] == [0] * 10 + [1000] * 4 + [0] * 4 + [-1000] * 4 + [0] * 2
+    assert [hours[hour].soc_pct for hour in (10, 12, 16, 20, 22)] == [0.0, 33.3, 66.7, 33.3, 0.0]
+
+
+def test_seeds_and_days_differ():
+    noons = {(seed, day): Household(seed, 2000, 5000).at((day + 0.5) * DAY_S) for seed in range(3) for day in range(3)}
+    assert len({(flows.load_w, flows.pv_w) for flows in noons.values()}) == 9
+
+
+@given(st.lists(st.integers(-5000, 5000), min_size=1), st.floats(0.001, 1000))
+def test_a_dial_counts_the_watts_that_it_showed(watts, step_s):
+    dial, counted = Dial(lambda step: watts[min(step, len(watts) - 1)], step_s, 100, 200), []
+    for step in range(len(watts)):
+        dial.advance(step)
+        assert dial.w == watts[step]
+        counted.append((dial.import_wh, dial.export_wh))
+    assert counted[0] == (100, 200)
+    assert counted == sorted(counted)
+    exact_wh = sum(max(w, 0) for w in watts[:-1]) * round(step_s * 1000) / 3_600_000
+    assert dial.import_wh - 100 == pytest.approx(exact_wh, abs=1)
+    dial.advance(0)
+    assert (dial.import_wh, dial.export_wh) == counted[-1]
+
+
+def test_a_dial_by_hand():
+    """3600 W for 10 s are 10 Wh; -1800 W for 20 s are 10 Wh the other way."""
+    dial = Dial(lambda step: [3600, -1800, -1800, 0][step], 10, 0, 0)
+    dial.advance(3)
+    assert (dial.w, dial.import_wh, dial.export_wh) == (0, 10, 10)
+
+
+def test_a_leap_of_the_clock_is_neither_counted_nor_waited_for():
+    dial = Dial(lambda step: 3600, 10, 0, 0)
+    dial.advance(10**12)
+    assert dial.import_wh == 0
+    dial.advance(10**12 + 1)
+    assert dial.import_wh == 10
+
+
+def test_a_walk_is_seeded_and_its_steps_are_small():
+    a, b = random_walk("x", 1200, 50), random_walk("x", 1200, 50)
+    walked = [a(step) for step in range(2000)]
+    assert walked[0] == 1200
+    assert walked == [b(step) for step in range(2000)]
+    assert a(5) == walked[1999]
+    assert len(set(walked)) > 100
+    assert max(abs(p - q) for p, q in pairwise(walked)) <= 50
+    assert max(abs(w - 1200) for w in walked) <= 1000
+
+
+@pytest.mark.parametrize(("w", "phases"), [(3001, 3), (-2999, 3), (7, 1), (0, 3)])
+def test_the_face_of_a_meter_is_consistent(w, phases):
+    values = face(Dial(lambda step: w, 10, 5, 6), phases, "seed", 4, 60.0, 50.01)
+    assert set(values) == set(QUANTITIES)
+    assert values["w_l1"] + values["w_l2"] + values["w_l3"] == w
+    assert values["a_l1"] == pytest.approx(abs(values["w_l1"]) / values["v_l1"], abs=0.001)
+    assert phases == 3 or values["w_l1"] == w
+    assert (values["import_wh"], values["export_wh"], values["soc_pct"], values["hz"]) == (5, 6, 60.0, 50.01)
+    assert all(228 <= values[f"v_l{phase}"] <= 232 for phase in (1, 2, 3))
+
+
+def scene(*meters, **more):
+    return {
+        "meters": [{"host": "127.0.0.1", "tcp_port": 502, "unit": 1, "model": "eastron-sdm630", **meter} for meter in meters],
+        **more,
+    }
+
+
+def test_registers_stand_still_within_ten_seconds_and_move_after():
+    made = load(json.dumps(scene({"house": HOUSE}, speed=60)).encode())
+    meter = SimulatedMeter(made.meters[0], made, 1_000_000_003.0)
+    within = [meter.words(1_000_000_000.0 + second) for second in (3, 9.999)]
+    after = meter.words(1_000_000_010.0)
+    assert within[0] == within[1]
+    assert after != within[0]
+    later = SimulatedMeter(made.meters[0], made, 1_000_000_009.0)
+    assert later.words(1_000_000_010.0) == after, "all simulators step on the same boundaries"
+
+
+def test_at_noon_the_simulated_day_begins_where_it_is_told():
+    made = load(
+        json.dumps(scene({"house": HOUSE, "quantity": "pv"}, {"house": HOUSE, "quantity": "pv", "unit": 2}, start="02:30")).encode()
+    )
+    words = SimulatedMeter(made.meters[0], made, 0.0).words(0.0)
+    assert words[4, 0x34] == words[4, 0x35] == 0, "no sun at night"
+    noon = load(json.dumps(scene({"house": HOUSE, "quantity": "pv"})).encode())
+    assert SimulatedMeter(noon.meters[0], noon, 0.0).words(0.0)[4, 0x34] & 0x8000, "a producing pv meter shows negative watts"
+
+
+REFUSED = [
+    (scene({"house": HOUSE}, start="25:00"), "start: '25:00' is no time of day"),
+    (scene(), "meters: is empty"),
+    (scene({}), "meters[0]: needs either house or fixed"),
+    (scene({"house": HOUSE, "fixed": {}}), "meters[0]: needs either house or fixed"),
+    (scene({"fixed": {"watts": 1}}), "meters[0].fixed: ['watts'] are no quantities"),
+    (scene({"fixed": {}, "period_s": 0}), "meters[0]: period_s"),
+    (scene({"fixed": {}}, {"fixed": {}}), "meters[1]: unit 1 is there twice on 127.0.0.1:502"),
+    (scene({"fixed": {}, "modell": ""}), "unknown field `modell` - at `$.meters[0]`"),
+    (scene({"fixed": {}, "model": "eastron-sdm360"}), "did you mean eastron-sdm630"),
+    (scene({"fixed": {"w": 10**12}, "model": "abb-b2x"}), "w = 1000000000000 does not fit its register"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_a_wrong_file_is_one_clear_line(tmp_path, wrong, said):
+    file = tmp_path / "scene.json"
+    file.write_text(json.dumps(wrong))
+    ended = subprocess.run(
+        [sys.executable, "-m", "drivers.simulated", file], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def simulator(tmp_path, **file):
+    path = tmp_path / "scene.json"
+    path.write_text(json.dumps(file))
+    with subprocess.Popen(
+        [sys.executable, "-m", "drivers.simulated", path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+            assert process.stderr.read() == ""
+
+
+@contextmanager
+def bus_to(port):
+    bus = Bus(Line("127.0.0.1", port, None), 2.0)
+    bus.open()
+    try:
+        yield bus
+    finally:
+        bus.close()
+
+
+def test_every_model_is_served_and_read_by_the_ordinary_driver(tmp_path):
+    (port,) = free_ports(1)
+    fixed = {
+        "w": -1234,
+        "w_l1": -400,
+        "w_l2": -400,
+        "w_l3": -434,
+        "var": 120,
+        "va": 1250,
+        "v_l1": 230.4,
+        "v_l2": 229.9,
+        "v_l3": 231.2,
+    }
+    fixed |= {"a_l1": 5.25, "a_l2": 1.5, "a_l3": 0.25, "hz": 49.97, "pf": 0.95, "import_wh": 1_234_560, "export_wh": 98_760}
+    meters = [
+        {"host": "127.0.0.1", "tcp_port": port, "unit": unit, "model": name, "fixed": fixed}
+        for unit, name in enumerate(models(), start=1)
+    ]
+    with simulator(tmp_path, meters=meters), bus_to(port) as bus:
+        for unit, map_ in enumerate(models().values(), start=1):
+            reading = Meter(bus, map_, unit).read(0.0)
+            assert (reading.quality, reading.why) == ("good", "")
+            assert reading.values == {name: fixed[name] for name in map_.regs}
+            assert Meter(bus, map_, unit).read_all(0.0) == reading
+        with pytest.raises(Refusal):
+            Meter(bus, find("eastron-sdm630"), 77).read(0.0)
+        for outside in (Block(4, 0x0100, 2, (Reg("w", 4, 0x0100, "f32"),)), Block(3, 0x0034, 2, (Reg("w", 3, 0x0034, "f32"),))):
+            with pytest.raises(Refusal, match="no such register"):
+                bus.read_block(1 + list(models()).index("eastron-sdm630"), outside, 0.0)
+
+
+def test_the_meters_of_a_house_agree_to_the_watt_and_count_what_they_show(tmp_path):
+    """At speed 360 a step of ten seconds is one simulated hour, so that a watt of the step before is a watt-hour."""
+    ports = free_ports(2)
+    roles = {"grid": (ports[0], 1, "eastron-sdm630"), "pv": (ports[0], 2, "abb-b2x"), "battery": (ports[1], 1, "eastron-sdm120")}
+    roles["load"] = (ports[1], 2, "eastron-sdm230")
+    meters = [
+        {"host": "127.0.0.1", "tcp_port": port, "unit": unit, "model": model, "quantity": role, "house": HOUSE}
+        for role, (port, unit, model) in roles.items()
+    ]
+    with simulator(tmp_path, meters=meters, speed=360.0), bus_to(ports[0]) as first, bus_to(ports[1]) as second:
+        made = {
+            role: Meter(first if port == ports[0] else second, find(model), unit) for role, (port, unit, model) in roles.items()
+        }
+        rounds = []
+        for _ in range(2):
+            while time.time() % 10 > 8:  # not across a step
+                time.sleep(0.1)
+            rounds.append({role: meter.read_all(0.0) for role, meter in made.items()})
+            if len(rounds) == 1:
+                time.sleep(10.0 - time.time() % 10 + 0.1)
+        for readings in rounds:
+            w = {role: reading.values["w"] for role, reading in readings.items()}
+            assert w["grid"] == w["load"] + w["pv"] + w["battery"]
+            total = account([(role, role, reading) for role, reading in readings.items()])
+            assert total.quality == "good"
+            assert total.consumed_w == w["load"] + max(0, w["battery"])
+        for role, before in rounds[0].items():
+            counted = {name: rounds[1][role].values[name] - before.values[name] for name in ("import_wh", "export_wh")}
+            assert counted["import_wh"] == pytest.approx(max(0, before.values["w"]), abs=11)  # ABB counts in 10 Wh
+            assert counted["export_wh"] == pytest.approx(max(0, -before.values["w"]), abs=11)
+        assert rounds[0] != rounds[1]
+
+
+def test_jitter_moves_the_watts_every_period_and_a_block_is_of_one_moment(tmp_path):
+    (port,) = free_ports(1)
+    entry = {
+        "host": "127.0.0.1",
+        "tcp_port": port,
+        "unit": 1,
+        "model": "eastron-sdm630",
+        "fixed": {"w": 1200},
+        "period_s": 0.02,
+        "jitter_w": 900,
+    }
+    with simulator(tmp_path, meters=[entry]), bus_to(port) as bus:
+        meter, seen = Meter(bus, find("eastron-sdm630"), 1), []
+        for _ in range(300):
+            values = meter.read_all(0.0).values
+            assert values["w"] == values["w_l1"] + values["w_l2"] + values["w_l3"]
+            seen.append((values["w"], values["import_wh"], values["export_wh"]))
+        assert len({w for w, _, _ in seen}) > 5
+        assert [counters for _, *counters in seen] == sorted(counters for _, *counters in seen)
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file = tmp_path / "scene.json"
+        port = taken.getsockname()[1]
+        file.write_text(json.dumps(scene({"fixed": {}, "tcp_port": port})))
+        ended = subprocess.run(
+            [sys.executable, "-m", "drivers.simulated", file], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port}: another program has the port" in ended.stderr
+
+
+def test_it_wants_one_file():
+    ended = subprocess.run(
+        [sys.executable, "-m", "drivers.simulated"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (2, "usage: python -m drivers.simulated FILE\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_well_while_a_meter_is_being_read(tmp_path, number):
+    (port,) = free_ports(1)
+    entry = {"host": "127.0.0.1", "tcp_port": port, "unit": 1, "model": "eastron-sdm120", "fixed": {"w": 5}}
+    with simulator(tmp_path, meters=[entry]) as process, bus_to(port) as bus:
+        assert Meter(bus, find("eastron-sdm120"), 1).read(0.0).values["w"] == 5
+        process.send_signal(number)
+        assert process.wait(10) == 0
+
+
+def test_it_goes_when_who_started_it_goes(tmp_path):
+    (port,) = free_ports(1)
+    file = tmp_path / "scene.json"
+    file.write_text(json.dumps(scene({"fixed": {}, "tcp_port": port})))
+    starter = (
+        "import subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'drivers.simulated', sys.argv[1]], stdout=subprocess.PIPE)\n"
+        "assert p.stdout.readline() == b'ready\\n'\n"
+        "print(p.pid, flush=True)\n"
+        "import os; os._exit(0)\n"
+    )
+    started = subprocess.run(
+        [sys.executable, "-c", starter, file], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    orphan, end = int(started.stdout), time.monotonic() + 10
+    while time.monotonic() < end and _runs(orphan):
+        time.sleep(0.1)
+    assert not _runs(orphan)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z" and os.kill(pid, 0) is None
+    except (FileNotFoundError, ProcessLookupError):
+        return False
