@@ -1,59 +1,55 @@
-"""What comes into a node and what it wants done: the whole traffic through its one door."""
+"""What comes into a node and what it wants done: the whole traffic through its one door.
+
+Structs, not dataclasses: a quarter of the time to import and half the time to make, on the per-message path.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from drivers.reading import Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The first event of all: what the store kept under each name from the runs before."""
 
     kept: Mapping[str, bytes]
     unix_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """A message from the local broker."""
 
     topic: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(msgspec.Struct, frozen=True):
     """The local broker took us in, perhaps with nothing left of what it knew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(msgspec.Struct, frozen=True):
     """The local broker is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(msgspec.Struct, frozen=True):
     """One meter was read, well or not."""
 
     name: str
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time went by; `unix_s` is the wall clock, which orders nothing and only dates what people read."""
 
     unix_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(msgspec.Struct, frozen=True):
     """No event waits: the moment to show what the last ones changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialled:
+class Dialled(msgspec.Struct, frozen=True):
     """An answer to `Dial`: the id found at that address, or why there is none; `local` is our own address on the way there."""
 
     address: str
@@ -63,57 +59,49 @@ class Dialled:
     request: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """A shell's own trouble, shown as an alert; an empty text clears it."""
 
     alert: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """Part from one sibling, or (None) leave the network."""
 
     node: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(msgspec.Struct, frozen=True):
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Tell everything this node knows, as `grid status --json` prints it, with its meters and siblings."""
 
 
 Ask = Join | Leave | Forget | Status
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A local, authorised person's command; its outcome is the `Answer` with the same number."""
 
     request: int
     ask: Ask
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """The process is about to end in good order."""
 
 
 Event = Started | Heard | Connected | Disconnected | Metered | Tick | Quiet | Dialled | Warned | Asked | Stopping
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Retained; records (`sure`) at QoS 1 so that bridges carry them at QoS 1, our own view at QoS 0."""
 
     topic: str
@@ -121,16 +109,14 @@ class Publish:
     sure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """Ask the node behind this broker's address for its id."""
 
     address: str
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bridge:
+class Bridge(msgspec.Struct, frozen=True):
     """One link that this node keeps: where its sibling's broker listens."""
 
     sibling: str
@@ -138,31 +124,27 @@ class Bridge:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bridges:
+class Bridges(msgspec.Struct, frozen=True):
     """All links that this node keeps, from now on."""
 
     links: tuple[Bridge, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """Keep this under a name, so that a power cut leaves the old or the new."""
 
     name: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The outcome of a request: one JSON object."""
 
     request: int
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Complain:
+class Complain(msgspec.Struct, frozen=True):
     """A line for the log."""
 
     text: str

@@ -3,12 +3,10 @@
 import fcntl
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, cast
 
@@ -24,19 +22,13 @@ from agent.node import Node
 from agent.own import MeterSlot, Settings
 from agent.poll import Poll, meters
 from agent.store import Store
+from agent.version import VERSION
 from agent.watch import Watch
 from drivers import catalog
 from drivers.reading import Role
 from drivers.registers import MapError
 
 log = logging.getLogger("grid")
-
-
-def agent_version() -> str:
-    try:
-        return version("grid-edge-agent")
-    except PackageNotFoundError:
-        return "0 (not installed)"
 
 
 def load(path: Path) -> Config:
@@ -74,7 +66,7 @@ def settings(config: Config) -> Settings:
         address=str(node.address) if node.address is not None else None,
         join=tuple(str(address) for address in config.network.join),
         shared=config.mqtt.shared,
-        agent=agent_version(),
+        agent=VERSION,
     )
 
 
@@ -118,7 +110,7 @@ def run(config: Config, own_broker: bool = False) -> End:
                 log.warning("%s", text)
         return None
 
-    node = Node(settings(config), secrets.token_hex(4))
+    node = Node(settings(config), os.urandom(4).hex())
     now = time.monotonic()
     loop.step(node, Started(kept, time.time()), now, perform)
     loop.step(node, Warned("store", "; ".join(troubles)), now, perform)

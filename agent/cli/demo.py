@@ -20,9 +20,9 @@ import click
 
 from agent import control, root
 from agent.broker import Process
-from agent.cli.main import PROBLEM, fail, say
 from agent.cli.network import NODES, draw, headline, node_rows
 from agent.cli.table import lines, width
+from agent.cli.words import PROBLEM, fail, say
 from agent.config import Config, ConfigError
 
 READY_S = 120.0  # sixteen nodes on a Pi Zero 2 W need a minute

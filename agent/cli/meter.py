@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from agent.cli.main import PROBLEM, config_option, fail, json_option, load, say, say_json
+from agent.cli.main import config_option, json_option
 from agent.cli.table import Column, show
+from agent.cli.words import PROBLEM, fail, load, say, say_json
 from agent.config import Config
 from drivers import catalog
 from drivers.reading import QUANTITIES, Reading

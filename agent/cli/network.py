@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from agent.cli.main import UNREACHABLE, ask, config_option, json_option, load, say, say_json
+from agent.cli.main import config_option, json_option
 from agent.cli.table import Column, bold, lines, show, width
+from agent.cli.words import UNREACHABLE, ask, load, say, say_json
 from agent.wire import price_text
 
 NODES = (

@@ -1,12 +1,13 @@
 """grid run, grid check: one node from its configuration."""
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from agent.cli.main import PROBLEM, config_option, fail, find, json_option, load, say, say_json
+from agent.cli.main import config_option, json_option
+from agent.cli.run import serve
+from agent.cli.words import PROBLEM, find, say, say_json
 from agent.config import ConfigError
 
 
@@ -19,16 +20,7 @@ def run(path: Path | None, own_broker: bool) -> None:
     It needs its broker: 'mosquitto -c STATE/mosquitto.conf', which it writes itself, or --broker. An edited
     configuration is taken while it runs; a broken one is shown as grid/alert/config and changes nothing.
     """
-    from agent import loop, root
-
-    config = load(path)
-    root.start_logging()
-    try:
-        end = root.run(config, own_broker)
-    except OSError as error:
-        fail(str(error))
-    if end is loop.End.RESTART:
-        os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])
+    serve(path, own_broker)
 
 
 @click.command()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from agent.cli.main import say
+from agent.cli.words import say
 
 
 class Column(NamedTuple):

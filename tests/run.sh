@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Install what the tests need and run them: tests/run.sh [options of pytest]. With options only pytest runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. deploy/setup.sh
+need_apt mosquitto=mosquitto mosquitto_sub=mosquitto-clients ip=iproute2
+make_venv "[test]"
+bin=.venv/bin
+if [ $# -eq 0 ]; then
+    say "ruff ..."
+    $bin/ruff format --check --quiet .
+    $bin/ruff check --quiet .
+    say "mypy ..."
+    $bin/mypy --no-error-summary
+fi
+exec $bin/python -m pytest "$@"
