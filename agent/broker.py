@@ -185,6 +185,11 @@ class Process:
         while child.wait() == 0 and not self._closing:
             child = self._child = self._start()
 
+    @property
+    def dead(self) -> bool:
+        """Did it die by itself, or was it killed? What was asked to end is already on its way back."""
+        return self._child is not None and self._child.poll() not in (None, 0)
+
     def close(self) -> None:
         """Twice is fine."""
         self._closing = True

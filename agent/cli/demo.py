@@ -171,7 +171,7 @@ class Sample:
                         answer = {"error": str(error)}
                     if "error" not in answer:
                         break
-                    if time.monotonic() > deadline:
+                    if time.monotonic() > deadline or self.died():
                         failures.append(f"{joiner.config.node.id}: {answer['error']}")
                         return
                     time.sleep(0.1)
@@ -185,7 +185,7 @@ class Sample:
         for thread in threads:
             thread.join()
         if failures:
-            raise OSError("; ".join(failures))
+            raise OSError(self.died() or "; ".join(failures))
 
     def looks(self) -> dict[str, dict[str, Any] | None]:
         """Every node's own account of the network; None where its agent does not answer."""
@@ -209,6 +209,8 @@ class Sample:
     def died(self) -> str:
         """A process that should have come up and did not; "" while all is well."""
         for member in self.members:
+            if member.broker.dead:
+                return f"the broker of {member.config.node.id} ended: see {member.config.path.parent / 'mosquitto.log'}"
             if member.agent is not None and member.agent.poll() is not None:
                 return f"the agent of {member.config.node.id} ended: see {member.config.path.parent / 'agent.log'}"
         if self.meters is not None and self.meters.poll() is not None:
