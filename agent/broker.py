@@ -5,8 +5,10 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,8 @@ from agent.events import Bridge, Event, Warned
 SETTLE_S = 0.3  # joins that come together cost one restart
 MAX_BYTES = 16 * 1024 * 1024  # the broker's own limit; the agent refuses all above 16 KiB, and says so
 RELOADS = (2, 1)  # from this version on a running broker takes bridges up on SIGHUP
+
+WAY_OUT = "If it is the system's own: 'sudo systemctl disable --now mosquitto'; or choose another [mqtt] port"
 
 MAIN = """\
 # Written by the Grid agent at each start; edit grid.toml instead.
@@ -146,12 +150,21 @@ class Broker:
         """Have the running broker read its files again. Returns "" or what stands in the way."""
         pid = self.pid()
         if pid is None:
-            return ""  # it reads them when it starts
+            return self._stranger()
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if str(self.config).encode() not in command:
             return f"the broker (pid {pid}) does not run with {self.config}: start it as 'mosquitto -c {self.config}'"
         os.kill(pid, signal.SIGHUP if version() >= RELOADS else signal.SIGTERM)
         return ""
+
+    def _stranger(self) -> str:
+        """Without a pid file our broker is not up and reads its files when it starts; unless another one has its port."""
+        time.sleep(SETTLE_S)
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if self.pid() is not None or probe.connect_ex(("127.0.0.1", self._port)) != 0:
+                return ""
+        return f"another broker has port {self._port}, so that no sibling can be linked. {WAY_OUT}"
 
     def pid(self) -> int | None:
         """The running broker's process, by its pid file; None when that is stale or absent."""
@@ -166,8 +179,8 @@ class Broker:
 class Process:
     """A Mosquitto that we start ourselves. One that ends in good order was asked to by its agent: it is started again."""
 
-    def __init__(self, config: Path) -> None:
-        self._config = config
+    def __init__(self, config: Path, put: Callable[[Event], None] = lambda event: None) -> None:
+        self._config, self._put = config, put
         self._closing = False
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -182,8 +195,11 @@ class Process:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def _mind(self, child: "subprocess.Popen[bytes]") -> None:
-        while child.wait() == 0 and not self._closing:
+        while (status := child.wait()) == 0 and not self._closing:
             child = self._child = self._start()
+        if not self._closing:
+            log = self._config.parent / "mosquitto.log"
+            self._put(Warned("mosquitto", f"this node's Mosquitto ended (status {status}): see {log}. {WAY_OUT}"))
 
     @property
     def dead(self) -> bool:

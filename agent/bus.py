@@ -41,6 +41,7 @@ class Bus:
         client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]  # annotated int, only compared and slept
         client.will_set(status, b"offline", qos=1, retain=True)
         client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._on_disconnect, self._on_message
+        client.on_connect_fail = lambda client, data: put(Disconnected())  # paho tells a failed try only here
 
     def open(self) -> None:
         """Connect, and connect again, for ever."""

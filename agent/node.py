@@ -183,12 +183,13 @@ class Node:
     def _take(self, held: Held, now: float) -> None:
         """Keep a newer record, give it on, and draw what follows from it."""
         place, record = held.place, held.record
+        before = self.book.get(place.owner, place.kind)
         self.book.keep(held)
         if place.sibling is not None:
             self.out.append(Publish(place.topic, held.payload, sure=True))
         match record:
             case State():
-                self._lives(place.owner, record, now)
+                self._lives(place.owner, record, before is None or record.version > before.record.version, now)
             case Info():
                 self._told(place.owner, record, now)
             case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
@@ -198,8 +199,8 @@ class Node:
         self.unsaved |= place.kind != STATE
         self.changed |= place.owner == "network"
 
-    def _lives(self, node: str, state: State, now: float) -> None:
-        if self.life.grew(node, now):
+    def _lives(self, node: str, state: State, grew: bool, now: float) -> None:
+        if grew and self.life.grew(node, now):
             self.out.append(Complain(f"{node} is heard"))
         elif not self.life.fresh(node) and len(self.book.nodes) <= GREET:
             self.own.reborn(now)
@@ -409,7 +410,8 @@ class Node:
                     self._clear(node, kind)
                 self.life.drop(node)
                 self.weigh(node, now)
-        if any(now - since_s > REPAIR_S for since_s in self.differs.values()) and now - self.repaired_s > REPAIR_S:
+        behind = [id_ for id_, since_s in self.differs.items() if self.life.fresh(id_) and now - since_s > REPAIR_S]
+        if behind and now - self.repaired_s > REPAIR_S:
             self.repaired_s = now
             self.out += [Publish(held.place.topic, held.payload, sure=True) for held in self.book.slow()]
         if self.left and not self.purged and all(edge.parted_s is None for edge in self.siblings.edges.values()):

@@ -92,7 +92,7 @@ def run(config: Config, own_broker: bool = False) -> End:
     control = Control(config.state.dir, inbox.put)
     poll = Poll(config.meters, inbox.put)
     watch = Watch(config, load, inbox.put)
-    mosquitto = Process(files.config) if own_broker and files.pid() is None else None
+    mosquitto = Process(files.config, inbox.put) if own_broker and files.pid() is None else None
 
     def perform(effect: Effect) -> Event | None:
         match effect:
