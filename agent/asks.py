@@ -66,10 +66,10 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
         return
     if event.local:
         node.local = event.local
-    _come_back(node, now)
     _yield_tariff(node)
     known = event.node in node.siblings.joined()
     try:
+        _come_back(node, now)
         changed = node.siblings.join(event.node, event.address, now)
     except WireError as error:
         _answer(node, event.request, error=str(error))
@@ -119,8 +119,12 @@ def _forget(node: Node, id_: str, request: int, now: float) -> None:
     elif id_ not in summary.members(node):
         _answer(node, request, error=f"no node {id_!r} is known; known: {', '.join(summary.members(node))}")
     else:
-        _forgotten_record(node, id_, True, now)
-        _answer(node, request, forgotten=id_)
+        try:
+            _forgotten_record(node, id_, True, now)
+        except WireError as error:  # somebody used up its versions
+            _answer(node, request, error=f"{id_!r} cannot be removed: {error}")
+        else:
+            _answer(node, request, forgotten=id_)
 
 
 def _forgotten_record(node: Node, id_: str, forgotten: bool, now: float) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.events import Bridge, Event, Warned
 
 SETTLE_S = 0.3  # joins that come together cost one restart
-MAX_BYTES = 16 * 1024 * 1024  # the broker's own limit; the agent refuses all above 16 KiB, and says so
+MAX_BYTES = 1024 * 1024  # a summary of 10,000 members fits; what is larger is cut off at the door, and the broker's log says so
 RELOADS = (2, 1)  # from this version on a running broker takes bridges up on SIGHUP
 
 WAY_OUT = "If it is the system's own: 'sudo systemctl disable --now mosquitto'; or choose another [mqtt] port"
@@ -27,13 +27,14 @@ MAIN = """\
 persistence false
 pid_file {directory}/mosquitto.pid
 log_dest stderr
+log_dest topic
 log_type error
 log_type warning
 log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S
 max_queued_messages 0
 max_inflight_messages 200
-message_size_limit {max_bytes}
+max_packet_size {max_bytes}
 set_tcp_nodelay true
 include_dir {directory}/bridges
 """
@@ -96,11 +97,14 @@ class Broker:
         self._node, self._port, self._bind, self._notification, self._put = node, port, bind, notification, put
         self.directory = directory.absolute()
         self.config = self.directory / "mosquitto.conf"
+        self._afresh = False
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="broker", daemon=True)
 
     def open(self) -> None:
         self.write_main()
+        if self._outdated():
+            self.renew()
         self._thread.start()
 
     def close(self) -> None:
@@ -131,6 +135,11 @@ class Broker:
             self._changed.set()
         return ""
 
+    def renew(self) -> None:
+        """Have the broker start afresh, a moment later."""
+        self._afresh = True
+        self._changed.set()
+
     def _bridge(self, link: Bridge) -> str:
         notification = self._notification + link.sibling
         return BRIDGE.format(me=self._node, sibling=link.sibling, host=link.host, port=link.port, notification=notification)
@@ -154,7 +163,9 @@ class Broker:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if str(self.config).encode() not in command:
             return f"the broker (pid {pid}) does not run with {self.config}: start it as 'mosquitto -c {self.config}'"
-        os.kill(pid, signal.SIGHUP if version() >= RELOADS else signal.SIGTERM)
+        reload = version() >= RELOADS and not self._afresh
+        self._afresh = False
+        os.kill(pid, signal.SIGHUP if reload else signal.SIGTERM)
         return ""
 
     def _stranger(self) -> str:
@@ -165,6 +176,15 @@ class Broker:
             if self.pid() is not None or probe.connect_ex(("127.0.0.1", self._port)) != 0:
                 return ""
         return f"another broker has port {self._port}, so that no sibling can be linked. {WAY_OUT}"
+
+    def _outdated(self) -> bool:
+        """Did files change after the running broker read them? We may have been killed before it was told."""
+        folder = self.directory / "bridges"
+        try:
+            read_ns = (self.directory / "mosquitto.pid").stat().st_mtime_ns
+            return any(path.stat().st_mtime_ns > read_ns for path in (self.config, folder, *folder.glob("*.conf")))
+        except OSError:
+            return False  # it does not run, and will read them when it starts
 
     def pid(self) -> int | None:
         """The running broker's process, by its pid file; None when that is stale or absent."""

@@ -76,7 +76,7 @@ class Bus:
 def fetch(host: str, port: int, topic: str, wait_s: float) -> tuple[bytes | None, str]:
     """The retained payload of one topic of a broker (None when there is none in time), and our own address on the way there.
 
-    Raises OSError when nothing answers at that address.
+    Raises OSError when no broker answers at that address.
     """
     got: list[bytes] = []
     local: list[str] = []
@@ -84,6 +84,8 @@ def fetch(host: str, port: int, topic: str, wait_s: float) -> tuple[bytes | None
     client = _client("")
 
     def on_connect(client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        if reason.is_failure:
+            return
         sock: Any = client.socket()
         if sock is not None:
             local.append(sock.getsockname()[0])
@@ -100,4 +102,6 @@ def fetch(host: str, port: int, topic: str, wait_s: float) -> tuple[bytes | None
     done.wait(wait_s)
     client.disconnect()
     client.loop_stop()
-    return (got[0] if got else None), (local[0] if local else "")
+    if not local:
+        raise ConnectionError("what listens there speaks no MQTT, or does not let us in")
+    return (got[0] if got else None), local[0]

@@ -83,7 +83,7 @@ class Control:
         try:
             with client.makefile("rb") as lines:
                 ask = _ask(msgspec.json.decode(lines.readline(MAX_LINE), type=Request))
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError, RecursionError):  # nothing in time; no JSON, no UTF-8, no request; nested too deep
             ask = None
         if ask is None:
             client.close()

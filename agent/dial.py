@@ -33,7 +33,7 @@ def call(dial: Dial, own_port: int) -> Dialled:
         return failed("a broker answers there, but no node shows its grid/summary. Is its agent running?")
     try:
         node = msgspec.json.decode(payload, type=Named).node
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, not our form; or nested too deep
         return failed("what stands there under grid/summary is not ours")
     if not wire.is_id(node):
         return failed("the node there has no valid id")

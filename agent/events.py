@@ -46,7 +46,9 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Quiet(msgspec.Struct, frozen=True):
-    """No event waits: the moment to show what the last ones changed."""
+    """The moment to show what the last events changed. `idle`: none waits, so that all that had come is read."""
+
+    idle: bool = True
 
 
 class Dialled(msgspec.Struct, frozen=True):
@@ -130,6 +132,10 @@ class Bridges(msgspec.Struct, frozen=True):
     links: tuple[Bridge, ...]
 
 
+class Renew(msgspec.Struct, frozen=True):
+    """Let our broker start afresh: it holds more rubbish than can be cleared topic by topic."""
+
+
 class Save(msgspec.Struct, frozen=True):
     """Keep this under a name, so that a power cut leaves the old or the new."""
 
@@ -150,4 +156,4 @@ class Complain(msgspec.Struct, frozen=True):
     text: str
 
 
-Effect = Publish | Dial | Bridges | Save | Answer | Complain
+Effect = Publish | Dial | Bridges | Renew | Save | Answer | Complain

@@ -53,9 +53,10 @@ def run(node: Node, inbox: Inbox, perform: Perform) -> End:
             return event
         if event is not None:
             step(node, event, now, perform)
-        if inbox.empty() or now - shown >= SHOW_S:
+        idle = inbox.empty()
+        if idle or now - shown >= SHOW_S:
             shown = now
-            step(node, Quiet(), now, perform)
+            step(node, Quiet(idle), now, perform)
 
 
 def drain(inbox: Inbox) -> None:

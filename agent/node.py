@@ -18,6 +18,7 @@ from agent.events import (
     Metered,
     Publish,
     Quiet,
+    Renew,
     Save,
     Started,
     Stopping,
@@ -35,6 +36,8 @@ from agent.wire import INFO, STATE, Forgotten, Info, Place, State, Tariff, WireE
 
 REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
 SWEEP_S = 10.0
+BEHIND_S = 60.0  # how far behind with reading we may be before the silence of the others counts all the same
+CALM_S, RUBBISH = 20.0, 1000  # so long after a flood, and for so many topics that could not be mended, the broker is renewed
 UNPROVEN_S = 600.0  # an id that nobody vouches for and that never lived is let go
 DIAL_S = 10.0  # between tries of an address in [network] join
 GREET = 64  # up to so many nodes a newcomer is greeted with a few early heartbeats; with more it waits for two
@@ -83,11 +86,13 @@ class Node:
     met: list[str] = field(default_factory=list)  # those that were reached once and need no other try
     unsaved: bool = False
     changed: bool = True  # the summary is behind
+    idle_s: float = 0.0
     summed_s: float = 0.0
     looked_s: float = 0.0
     swept_s: float = 0.0
     differs: dict[str, float] = field(default_factory=dict)
     repaired_s: float = 0.0
+    unmended: int = 0
     mends: Bucket = field(default_factory=lambda: Bucket(MEND_S, MEND_BURST, MEND_BURST))
     out: list[Effect] = field(default_factory=list)
 
@@ -114,6 +119,7 @@ class Node:
             case Heard():
                 self._hear(event.topic, event.payload, now)
             case Quiet():
+                self.idle_s = now if event.idle else self.idle_s
                 summary.publish(self, now)
             case Metered():
                 self._metered(event, now)
@@ -151,7 +157,12 @@ class Node:
 
     def _hear(self, topic: str, payload: bytes, now: float) -> None:
         if topic.startswith(self.show.view.sibling("")):
-            self.transport[topic.rpartition("/")[2]] = payload == b"1"
+            sibling = topic.rpartition("/")[2]
+            if sibling in self.siblings.edges:
+                self.transport[sibling] = payload == b"1"
+            return
+        if topic == wire.BROKER_LOG:
+            self._broker_said(payload, now)
             return
         try:
             place = wire.place(topic)
@@ -275,8 +286,6 @@ class Node:
         if place.kind not in (STATE, INFO):
             self._take(held, now)  # our own past, kept by the others while we lost it
             return
-        if isinstance(record, Info):
-            self._remember(record, now)
         if not self.refute.conflict:
             self.own.overtake(record.version)
         self._answer(self.refute.heard(record.version, now), now)
@@ -289,13 +298,13 @@ class Node:
         self.relate(now, moved=False)
         self.speak(now)
 
-    def _remember(self, info: Info, now: float) -> None:
-        """Our own info from before the memory was lost: the others still count those edges."""
-        if not self.siblings.edges and not self.left and info.siblings and not self.settings.shared:
-            for id_, counter in info.siblings.items():
-                self.siblings.told(id_, {self.me: counter}, [], None, now)
-
     # what is refused and what is mended
+
+    def _broker_said(self, payload: bytes, now: float) -> None:
+        """Of its notices one matters: a packet so large that it never reached us."""
+        if b"oversize packet" in payload:
+            client = payload.partition(b"Client ")[2].partition(b" ")[0].decode(errors="replace")
+            self.show.refusals.add("too large for the broker", f"client {client[:80]!r}", now)
 
     def _refuse(self, topic: str, place: Place | None, payload: bytes, reason: str, now: float) -> None:
         source = f"topic {topic[:80]!r}"
@@ -319,6 +328,8 @@ class Node:
     def _mend(self, topic: str, payload: bytes, now: float) -> None:
         if self.mends.take(now):
             self.out.append(Publish(topic, payload, sure=True))
+        else:
+            self.unmended += 1
 
     # what this node says
 
@@ -349,9 +360,9 @@ class Node:
             self.out.append(Bridges(self.siblings.links()))
 
     def _keep_own(self, kind: str, payload: bytes) -> None:
-        self.keep(wire.place(wire.node_topic(self.me, kind)), payload)
         if self.own.version > self.own.ceiling:
             self.out.append(kept.reserve(self.own))
+        self.keep(wire.place(wire.node_topic(self.me, kind)), payload)
 
     def keep(self, place: Place, payload: bytes) -> None:
         """Hold and publish a record that this node makes."""
@@ -385,7 +396,8 @@ class Node:
 
     def _tick(self, now: float) -> None:
         self.own.tick(now)
-        for node in list(self.life.expire(now)):
+        # judged as of the moment up to which all that came is read: under a flood the silence may be ours
+        for node in list(self.life.expire(max(self.idle_s, now - BEHIND_S))):
             self.out.append(Complain(f"{node} is stale: nothing new from it for {STALE_S:.0f} s"))
             self.weigh(node, now)
         self._answer(self.refute.tick(now), now)
@@ -418,6 +430,9 @@ class Node:
             self.purged = True
             for node in [n for n in self.book.nodes if n not in ("network", self.me)]:
                 self._bury(node, keep_info=False, now=now)
+        if self.unmended > RUBBISH and now - self.show.refusals.last_s > CALM_S and not self.settings.shared:
+            self.unmended = 0
+            self.out += [Complain("the broker is renewed: it held more rubbish than could be cleared"), Renew()]
         if self.unsaved:
             self.unsaved = False
             self.out.append(kept.records(self))

@@ -113,9 +113,9 @@ class Own:
             limit_s = max(LATE_S, 3 * line.slot.every_s)
             silent_s = now - line.heard_s
             if silent_s > limit_s and line.reading.quality != "absent":
-                why = f"no answer for {silent_s:.0f} s"
+                why = f"no answer for more than {limit_s:.0f} s"  # the same words each time: each change is a message
                 line.reading = absent(why) if silent_s > 2 * limit_s else Reading("late", why, {})
-                late = True
+                line.failing, late = False, True
         if late:
             self._sum_up()
 

@@ -61,6 +61,7 @@ class Book:
         held = self.get(place.owner, place.kind)
         if held is not None and held.payload == payload:
             return Verdict.SAME, held
+        self._room_for(place)  # first: a flood of invented ids must not cost a decoding each
         new = Held(place, payload, digest(payload), wire.decode(place, payload))
         if held is None:
             return Verdict.NEWER, new
@@ -68,16 +69,19 @@ class Book:
             raise WireError("version jumped more than 2^32")
         return (Verdict.NEWER if new.order > held.order else Verdict.OLDER), new
 
-    def keep(self, held: Held) -> None:
-        """Take a record in. Raises WireError when the table is full."""
-        place = held.place
+    def _room_for(self, place: Place) -> None:
         kinds = self.nodes.get(place.owner)
         if kinds is None:
             if len(self.nodes) >= MAX_NODES:
                 raise WireError(f"more than {MAX_NODES} nodes")
-            kinds = self.nodes.setdefault(place.owner, {})
-        if place.kind not in kinds and len(kinds) >= (MAX_NETWORK if place.owner == "network" else MAX_KINDS):
+        elif place.kind not in kinds and len(kinds) >= (MAX_NETWORK if place.owner == "network" else MAX_KINDS):
             raise WireError("too many kinds of record")
+
+    def keep(self, held: Held) -> None:
+        """Take a record in. Raises WireError when the table is full."""
+        place = held.place
+        self._room_for(place)
+        kinds = self.nodes.setdefault(place.owner, {})
         kinds[place.kind] = held
         if place.kind != wire.STATE:
             self._table = None

@@ -16,7 +16,7 @@ from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.config import Config, ConfigError
 from agent.control import Control
-from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Publish, Save, Started, Warned
+from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Publish, Renew, Save, Started, Warned
 from agent.loop import End, Inbox
 from agent.node import Node
 from agent.own import MeterSlot, Settings
@@ -85,7 +85,12 @@ def run(config: Config, own_broker: bool = False) -> End:
     lock = claim(config.state.dir / "agent.pid")
     kept, troubles = store.load()
     view = wire.View(config.node.id, config.mqtt.shared)
-    topics = [f"{wire.NODE}#", f"{wire.NETWORK}#", *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")])]
+    topics = [
+        f"{wire.NODE}#",
+        f"{wire.NETWORK}#",
+        wire.BROKER_LOG,
+        *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")]),
+    ]
     files = broker(config, inbox.put)
     files.write_main()
     bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)
@@ -102,6 +107,8 @@ def run(config: Config, own_broker: bool = False) -> End:
                 return Warned("disk", store.save(name, data))
             case Bridges(links):
                 return Warned("bridges", files.link(links))
+            case Renew():
+                files.renew()
             case Dial():
                 dial.start(effect, config.mqtt.port, inbox.put)
             case Answer(request, body):

@@ -12,6 +12,8 @@ GRACE_S = 15.0  # a parted link stays up this long, so that the other end hears 
 ACKED_S = 1.0  # and this long once the other end has said so itself
 REDIAL_S = 300.0  # a sibling that dialled us and was silent this long may have lost its memory: then we dial
 MAX_SIBLINGS = 64
+MAX_EDGES = 256  # in one info record, parted ones included
+MAX_COUNTER = 2**52  # nobody counts that far; leaves room to join and leave for ever after
 
 
 @dataclass(slots=True)
@@ -73,10 +75,10 @@ class Siblings:
     def join(self, id_: str, address: str, now: float) -> bool:
         """We join the node at this address: True when that changed anything."""
         edge = self.edges.get(id_)
+        if self._full(edge):
+            raise WireError(f"more than {MAX_SIBLINGS} siblings; leave one first")
         if edge is None:
-            if len(self.edges) >= MAX_SIBLINGS:
-                raise WireError(f"more than {MAX_SIBLINGS} siblings; leave one first")
-            edge = self.edges[id_] = Edge(0)
+            edge = self._new(id_)
         before = (edge.counter, edge.dial, edge.address)
         if not edge.joined:
             edge.counter += 1
@@ -99,10 +101,12 @@ class Siblings:
         """
         theirs = counters.get(self.me, 0)
         edge = self.edges.get(id_)
+        if theirs > MAX_COUNTER or (theirs % 2 == 1 and self._full(edge)):
+            return False
         if edge is None:
-            if theirs % 2 == 0 or len(self.edges) >= MAX_SIBLINGS:
+            if theirs % 2 == 0:
                 return False
-            edge = self.edges[id_] = Edge(0)
+            edge = self._new(id_)
         changed = theirs > edge.counter
         if changed:
             edge.counter = theirs
@@ -115,6 +119,17 @@ class Siblings:
         if edge.joined and edge.dial and self.me in dials and id_ < self.me and theirs % 2 == 1:
             edge.dial, changed = False, True
         return changed
+
+    def _full(self, edge: Edge | None) -> bool:
+        """Is there no room to join where this edge is now?"""
+        return (edge is None or not edge.joined) and len(self.joined()) >= MAX_SIBLINGS
+
+    def _new(self, id_: str) -> Edge:
+        """A new edge; once a record can hold no more, the one that is known longest and parted is given up for it."""
+        if len(self.edges) >= MAX_EDGES:
+            del self.edges[next(old for old, edge in self.edges.items() if not edge.joined)]
+        edge = self.edges[id_] = Edge(0)
+        return edge
 
     def heard(self, id_: str, now: float) -> None:
         """Something arrived in this sibling's inbox."""

@@ -40,7 +40,7 @@ class Store:
                 if _check(bytes(file.data)) != file.check:
                     raise ValueError("its checksum is wrong")
                 kept[path.stem] = bytes(file.data)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 troubles.append(self._set_aside(path, error))
         return kept, troubles
 

@@ -8,6 +8,7 @@ import msgspec
 
 PROTOCOL = 1
 NODE, NETWORK, INBOX = "grid/node/", "grid/network/", "$grid/in/"
+BROKER_LOG = "$SYS/broker/log/N"  # Mosquitto's notices (man 5 mosquitto.conf, log_dest topic)
 STATE, INFO, TARIFF = "state", "info", "tariff"
 FORGOTTEN, REVOKED = "forgotten/", "revoked/"
 
@@ -114,7 +115,9 @@ def place(topic: str) -> Place:
         raise WireError("not a record's topic")
     if not KIND.fullmatch(kind):
         raise WireError("no kind of record")
-    if owner == "network":
+    if owner == "network" and not topic.startswith(NODE):
+        if kind.startswith((FORGOTTEN, REVOKED)) and not is_id(kind.partition("/")[2]):
+            raise WireError("not a node id")
         return Place(NETWORK + kind, owner, kind, sibling)
     if not is_id(owner):
         raise WireError("not a node id")

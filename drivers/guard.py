@@ -12,8 +12,9 @@ class Guard:
     loses a frame behind one byte of noise. Goes into its trace_packet hook. Echoes, other units and noise are skipped.
     """
 
-    def __init__(self, crc: Callable[[bytes], int]) -> None:
-        self._crc = crc
+    def __init__(self, crc: Callable[[bytes], int], rest: Callable[[int], None]) -> None:
+        """`rest` is called with the number of bytes that an answer begun still lacks, and may sleep while they come."""
+        self._crc, self._rest = crc, rest
         self._unit = self._fc = self._bytes = -1
 
     def hook(self, sending: bool, data: bytes) -> bytes:
@@ -35,5 +36,7 @@ class Guard:
         else:
             return b""
         frame = data[:size]
-        intact = len(frame) == size and self._crc(frame[:-2]).to_bytes(2, "big") == frame[-2:]
-        return frame if intact else b""
+        if len(frame) < size:
+            self._rest(size - len(frame))
+            return b""
+        return frame if self._crc(frame[:-2]).to_bytes(2, "big") == frame[-2:] else b""

@@ -103,7 +103,7 @@ class Bus:
                 stopbits=int(line.framing[2]),
                 timeout=self.timeout_s,
                 retries=0,
-                trace_packet=Guard(FramerRTU.compute_CRC).hook,
+                trace_packet=Guard(FramerRTU.compute_CRC, self._rest).hook,
             )
 
     def close(self) -> None:
@@ -124,13 +124,19 @@ class Bus:
 
     def _ask(self, client: ModbusSerialClient | ModbusTcpClient, unit: int, block: Block, now: float) -> Words:
         from pymodbus import ExceptionResponse, ModbusException
+        from pymodbus.exceptions import ConnectionException
 
         ask = client.read_holding_registers if block.fc == 3 else client.read_input_registers
         try:
             self._be_quiet(client, unit)
             answer = ask(block.address, count=block.count, device_id=unit)
-        except (ModbusException, OSError) as error:
-            raise self._failed(unit, block, self._explain(client), now) from error
+        except (ConnectionException, OSError) as error:
+            self._hang_up()  # a serial port that is gone stays "connected" in pymodbus 3.13
+            broke = "the connection broke; is the adapter plugged in, the gateway on?"
+            raise self._failed(unit, block, broke, now) from error
+        except ModbusException as error:
+            silent = f"no answer within {self.timeout_s:g} s; check power, wiring, unit number and baud rate"
+            raise self._failed(unit, block, silent, now) from error
         finally:
             self._last_unit, self._last_end = unit, time.monotonic()
         refused = isinstance(answer, ExceptionResponse)
@@ -145,11 +151,6 @@ class Bus:
 
     def _where(self, unit: int, block: Block) -> str:
         return f"unit {unit} on {self.line}, {block}"
-
-    def _explain(self, client: ModbusSerialClient | ModbusTcpClient) -> str:
-        if not client.connected:
-            return "the connection broke; is the adapter plugged in, the gateway on?"
-        return f"no answer within {self.timeout_s:g} s; check power, wiring, unit number and baud rate"
 
     def _failed(self, unit: int, block: Block, what: str, now: float) -> MeterError:
         """Book the failure; make sure that a late answer cannot meet the next request."""
@@ -198,6 +199,10 @@ class Bus:
         rest_s = self._last_end + silence_s - time.monotonic()
         if rest_s > 0:
             time.sleep(rest_s)
+
+    def _rest(self, missing: int) -> None:
+        """Sleep while the rest of an answer crosses the line: pymodbus alone would look every four characters."""
+        time.sleep(missing * 10 / self.line.baud)
 
     def _drain_line(self, client: ModbusSerialClient | ModbusTcpClient) -> None:
         port: Any = client.socket  # pyserial has no types

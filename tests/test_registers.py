@@ -171,6 +171,21 @@ def test_the_plan_by_hand():
     assert str(plan(TEST, "fast")[0]) == "registers 0x000A..0x000F (w, w_l1, w_l2)"
 
 
+@pytest.mark.parametrize(
+    ("limits", "blocks"),
+    [
+        ({"max_regs": 6}, [(10, 6), (30, 1)]),
+        ({"max_regs": 5}, [(10, 4), (14, 2), (30, 1)]),
+        ({"max_regs": 21, "max_gap": 14}, [(10, 21)]),
+        ({"max_regs": 20, "max_gap": 14}, [(10, 6), (30, 1)]),
+        ({"max_regs": 21, "max_gap": 13}, [(10, 6), (30, 1)]),
+    ],
+)
+def test_a_block_grows_to_its_limits_and_no_further(limits, blocks):
+    regs = {name: replace(reg, slow=False) for name, reg in TEST.regs.items() if name != "v_l1"}
+    assert [(block.address, block.count) for block in plan(replace(TEST, regs=regs, **limits), "fast")] == blocks
+
+
 def test_readable_addresses_include_the_small_holes_only():
     with_hole = replace(TEST, regs={**TEST.regs, "pf": Reg("pf", 4, 18, "i16"), "var": Reg("var", 3, 5, "i16")})
     assert readable(with_hole, 4) == [0, 1, *range(10, 19), 30]
@@ -186,7 +201,7 @@ def maps(draw):
             draw(st.sampled_from([3, 4])),
             draw(st.sampled_from([kind for kind in FORMATS if align == 1 or kind[1:] != "16"])),
         )
-        address[fc] += draw(st.integers(0, 12)) * align
+        address[fc] += draw(st.sampled_from([0, 0, 0, 1, 3, 12])) * align
         regs[name] = Reg(name, fc, address[fc], kind, slow=draw(st.booleans()), optional=draw(st.booleans()))
         address[fc] = regs[name].end
     return replace(TEST, regs=regs, align=align, max_regs=draw(st.integers(4, 30)), max_gap=draw(st.integers(0, 10)))

@@ -232,6 +232,20 @@ def test_every_model_is_served_and_read_by_the_ordinary_driver(tmp_path):
                 bus.read_block(1 + list(models()).index("eastron-sdm630"), outside, 0.0)
 
 
+def test_holding_and_input_registers_are_two_spaces(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[meter]\nid = "own"\nvendor = ""\nmodels = []\nphases = 1\ntrust = "C"\nsources = []\n'
+        '[read]\nfc = 4\nword_order = "little"\n'
+        '[regs]\nw = { at = 100, type = "i32" }\nhz = { at = 101, type = "u16", scale = 0.01, fc = 3 }\n'
+        'va = { at = 7, type = "u16", fc = 3 }'
+    )
+    (port,) = free_ports(1)
+    entry = {"host": "127.0.0.1", "tcp_port": port, "unit": 1, "model": str(own), "fixed": {"w": -70000, "hz": 49.5, "va": 9}}
+    with simulator(tmp_path, meters=[entry]), bus_to(port) as bus:
+        assert Meter(bus, find(str(own)), 1).read_all(0.0).values == {"w": -70000, "va": 9, "hz": 49.5}
+
+
 def test_the_meters_of_a_house_agree_to_the_watt_and_count_what_they_show(tmp_path):
     """At speed 360 a step of ten seconds is one simulated hour, so that a watt of the step before is a watt-hour."""
     ports = free_ports(2)

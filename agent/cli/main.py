@@ -15,6 +15,7 @@ COMMANDS = {
     "leave": ("network", "leave"),
     "forget": ("network", "forget"),
     "meter": ("meter", "meter"),
+    "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }
 

@@ -1,0 +1,356 @@
+"""Real parts for tests: nodes of a Mosquitto, an agent and a simulated meter on free loopback ports, ended whatever happens.
+
+GRID_MOSQUITTO names another Mosquitto to test with; its directory comes first in the PATH of everything started here.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Event
+from typing import Any, NamedTuple
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent import control
+from agent.broker import Process
+
+ROOT = Path(__file__).parent.parent
+RATED_W = 10_000
+STALE_S = 20.0  # 15 s after the last version, and the machine may be busy
+SETTLE_S = 25.0  # until a change has gone round and all agree; two restarts of a broker fit in
+
+if "GRID_MOSQUITTO" in os.environ:
+    other = Path(os.environ["GRID_MOSQUITTO"])
+    assert other.name == "mosquitto", "GRID_MOSQUITTO must be the path of a program called mosquitto"
+    os.environ["PATH"] = f"{other.parent}:{os.environ.get('PATH', '')}"
+for name in ("GRID_CONFIG", "COLUMNS", "NO_COLOR", "JOURNAL_STREAM"):
+    os.environ.pop(name, None)
+os.environ["PYTHONPATH"] = str(ROOT)
+GRID = (sys.executable, "-m", "agent")
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
+    """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.05)
+
+
+_given: set[int] = set()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, none twice in this run."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            ports.append(port)
+    return ports
+
+
+def free_range(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        first = free_ports(1)[0]
+        held: list[socket.socket] = []
+        try:
+            for port in range(first, first + count):
+                held.append(socket.socket())
+                held[-1].bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for one in held:
+                one.close()
+        if first + count <= 65_000 and not _given & set(range(first + 1, first + count)):
+            _given.update(range(first, first + count))
+            return first
+
+
+def alive(pid: int) -> bool:
+    """Does this process run? One that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pid_in(path: Path) -> int | None:
+    """The living process whose pid a file holds."""
+    try:
+        pid = int(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if alive(pid) else None
+
+
+def rss_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
+
+
+class Message(NamedTuple):
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Tap:
+    """A stranger at a broker: hears what it asks for, says what it likes."""
+
+    def __init__(self, port: int, *filters: str) -> None:
+        self.heard: list[Message] = []
+        self._whole, self._joined = Event(), Event()
+        self._client = client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.max_inflight_messages_set(200)
+        client.max_queued_messages_set(0)
+        client.on_message = self._on_message
+        client.on_connect = lambda *_: self._joined.set()
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        assert self._joined.wait(5), f"the broker on port {port} does not let us in"
+        for one in filters:
+            client.subscribe(one, options=SubscribeOptions(qos=0))
+        # always retained, and asked for last: when it comes, all retained messages before it have come
+        client.subscribe("$SYS/broker/version", options=SubscribeOptions(qos=0))
+
+    def _on_message(self, client: Client, data: Any, message: Any) -> None:
+        if message.topic == "$SYS/broker/version":
+            self._whole.set()
+        else:
+            self.heard.append(Message(message.topic, bytes(message.payload), bool(message.retain)))
+
+    def retained(self) -> list[Message]:
+        """What the broker held of the filters when we came."""
+        assert self._whole.wait(10), "the broker does not answer"
+        return [message for message in self.heard if message.retained]
+
+    def say(self, topic: str, payload: bytes | str, retain: bool = True, qos: int = 1) -> None:
+        done = self._client.publish(topic, payload, qos=qos, retain=retain)
+        if qos:
+            done.wait_for_publish(20)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> "Tap":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Node:
+    """One node and its processes. All its meter shows is one fixed number of watts."""
+
+    def __init__(self, folder: Path, id_: str, net_w: int, port: int, shared: bool = False) -> None:
+        self.id, self.net_w, self.port, self.shared = id_, net_w, port, shared
+        self.folder = folder / id_
+        self.folder.mkdir(parents=True)
+        self.config = self.folder / "grid.toml"
+        self.meter_port = free_ports(1)[0]
+        self.broker: Process | None = None
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.meter: subprocess.Popen[bytes] | None = None
+        self.configure()
+
+    def configure(self, more: str = "", **node: str) -> None:
+        """Write the configuration: `more` is appended, keywords are TOML values of [node]."""
+        keys = {"id": f'"{self.id}"', "rated_w": str(RATED_W), **node}
+        text = "[node]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        text += f'[mqtt]\nport = {self.port}\nbind = "127.0.0.1"\nshared = {str(self.shared).lower()}\n[state]\ndir = "."\n'
+        text += '[[meter]]\nname = "house"\nmodel = "eastron-sdm120"\nrole = "grid"\nevery_s = 0.25\n'
+        self.config.write_text(text + f'host = "127.0.0.1"\ntcp_port = {self.meter_port}\n{more}')
+
+    # processes
+
+    def start(self, meter: bool = True, broker: bool = True) -> "Node":
+        if meter:
+            self.start_meter()
+        self.start_agent()
+        if broker and not self.shared:
+            wait_until((self.folder / "mosquitto.conf").exists, 10, "the agent writes its broker's configuration")
+            self.start_broker()
+        return self
+
+    def _spawn(self, log: str, *command: str, **more: Any) -> "subprocess.Popen[bytes]":
+        with (self.folder / log).open("ab") as file:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=self.folder, **more)
+
+    def start_agent(self, *options: str) -> None:
+        self.agent = self._spawn("agent.log", *GRID, "run", "-c", str(self.config), *options)
+
+    def start_broker(self) -> None:
+        self.broker = Process(self.folder / "mosquitto.conf")
+        self.broker.open()
+
+    def start_meter(self, net_w: int | None = None) -> None:
+        self.net_w = self.net_w if net_w is None else net_w
+        fixed = {"w": -self.net_w, "import_wh": 1000, "export_wh": 1000}
+        entry = {"host": "127.0.0.1", "tcp_port": self.meter_port, "unit": 1, "model": "eastron-sdm120", "fixed": fixed}
+        (self.folder / "meter.scene").write_text(json.dumps({"meters": [entry]}))
+        self.meter = self._spawn("meter.log", sys.executable, "-m", "drivers.simulated", "meter.scene")
+
+    def kill_agent(self) -> None:
+        assert self.agent is not None
+        self.agent.kill()
+        self.agent.wait()
+
+    def stop_agent(self) -> int:
+        """SIGTERM; its exit code."""
+        assert self.agent is not None
+        self.agent.terminate()
+        return self.agent.wait(15)
+
+    def kill_broker(self) -> None:
+        pid = self.broker_pid()
+        assert pid is not None, "no broker runs"
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid), 5, "a killed broker ends")
+
+    def broker_pid(self) -> int | None:
+        return pid_in(self.folder / "mosquitto.pid")
+
+    def stop_meter(self) -> None:
+        assert self.meter is not None
+        self.meter.kill()
+        self.meter.wait()
+
+    def close(self) -> None:
+        for child in (self.agent, self.meter):
+            if child is not None and child.poll() is None:
+                child.terminate()
+        for child in (self.agent, self.meter):
+            if child is not None:
+                try:
+                    child.wait(10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+        if self.broker is not None:
+            self.broker.close()
+        pid = self.broker_pid()  # one that an agent or a test started
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    # looks
+
+    def status(self) -> dict[str, Any]:
+        """The agent's own account; {} while it does not answer."""
+        try:
+            body: dict[str, Any] = json.loads(control.ask(self.folder, "status", wait_s=3.0))
+        except control.Unreachable:
+            return {}
+        return body
+
+    def alerts(self) -> dict[str, str]:
+        return {alert["id"]: alert["text"] for alert in self.status().get("alerts", [])}
+
+    def log(self) -> str:
+        return (self.folder / "agent.log").read_text()
+
+    def cli(self, *words: str, seconds: float = 30.0, **env: str) -> "subprocess.CompletedProcess[str]":
+        """One `grid` command about this node."""
+        return cli(*words, "-c", str(self.config), seconds=seconds, **env)
+
+    def tap(self, *filters: str) -> Tap:
+        return Tap(self.port, *filters)
+
+    def held(self, *filters: str) -> dict[str, bytes]:
+        """All retained messages of the broker that these filters match; {} while it does not answer."""
+        try:
+            with self.tap(*filters) as tap:
+                return {message.topic: message.payload for message in tap.retained()}
+        except OSError:
+            return {}
+
+    def read(self, topic: str) -> bytes | None:
+        return self.held(topic).get(topic)
+
+    def say(self, topic: str, payload: bytes | str, retain: bool = True) -> None:
+        with self.tap() as tap:
+            tap.say(topic, payload, retain)
+
+    def join(self, other: "Node") -> "subprocess.CompletedProcess[str]":
+        done = self.cli("join", f"127.0.0.1:{other.port}")
+        assert done.returncode == 0, done.stderr
+        return done
+
+
+def cli(*words: str, seconds: float = 30.0, **env: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, **env}
+    return subprocess.run([*GRID, *words], capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+
+
+def agreed(nodes: Iterable[Node], net_w: int | None = None, heard: int | None = None) -> dict[str, Any] | None:
+    """One summary once all these nodes show the same digest, hear as many as they know, and (if given) this net."""
+    looks = [node.status().get("summary", {}) for node in nodes]
+    first = looks[0]
+    if not all(looks) or any(look["digest"] != first["digest"] for look in looks):
+        return None
+    if any((look["heard"], look["nodes"]) != (first["heard"], first["nodes"]) for look in looks):
+        return None
+    if first["heard"] != (first["nodes"] if heard is None else heard) or net_w not in (None, first["net_w"]):
+        return None
+    # what DESIGN promises: an equal digest is an equal net and an equal price
+    assert len({(look["net_w"], look["price_u"], look["sell_u"]) for look in looks}) == 1, looks
+    return first
+
+
+class Grid:
+    """All nodes of one test. `with Grid(tmp_path) as grid:` ends what it started, also when the test fails."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nodes: dict[str, Node] = {}
+
+    def node(self, id_: str, net_w: int = -500, start: bool = True, port: int | None = None, shared: bool = False) -> Node:
+        node = self.nodes[id_] = Node(self.folder, id_, net_w, port or free_ports(1)[0], shared)
+        return node.start() if start else node
+
+    def network(self, **net_w: int) -> list[Node]:
+        """Nodes of these names and watts, each joined to the one before, in agreement."""
+        nodes = [self.node(name, watts) for name, watts in net_w.items()]
+        for node in nodes:
+            wait_until(node.status, 15, node.log)
+        for left, right in zip(nodes[1:], nodes, strict=False):
+            wait_until(lambda a=left, b=right: a.cli("join", f"127.0.0.1:{b.port}").returncode == 0, 20, "join")
+        self.agree(nodes, sum(net_w.values()), len(nodes))
+        return nodes
+
+    def agree(self, nodes: Iterable[Node], net_w: int | None = None, heard: int | None = None, seconds: float = SETTLE_S) -> Any:
+        """Wait until these nodes agree (on this net, hearing so many)."""
+        nodes = list(nodes)
+        return wait_until(
+            lambda: agreed(nodes, net_w, heard),
+            seconds,
+            lambda: f"agreement on {net_w} W, {heard} heard: {[(n.id, n.status().get('summary')) for n in nodes]}",
+        )
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.close()
+
+    def __enter__(self) -> "Grid":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

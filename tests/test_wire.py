@@ -1,0 +1,300 @@
+"""The wire: which topics and payloads are records, and for what reason the others are not."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import wire
+from agent.wire import Forgotten, Info, Place, Record, State, Tariff, WireError, decode, place
+
+STATE = {"net_w": -5, "produced_w": 5, "consumed_w": 10, "quality": "good", "zone": "z", "rated_w": 100, "version": 7}
+INFO = {"siblings": {"b": 1}, "version": 7}
+TARIFF = {
+    "import_u": 300_000,
+    "export_u": 80_000,
+    "floor_u": 0,
+    "cap_u": 900_000,
+    "currency": "EUR",
+    "slot_s": 900,
+    "rule": "mmr",
+    "from": 12,
+    "version": 1,
+}
+OF_STATE, OF_INFO, OF_TARIFF = place("grid/node/a/state"), place("grid/node/a/info"), place("grid/network/tariff")
+
+
+def refused(where: Place, payload: bytes | dict) -> str:
+    with pytest.raises(WireError) as caught:
+        decode(where, payload if isinstance(payload, bytes) else json.dumps(payload).encode())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("topic", "canonical", "owner", "kind", "sibling"),
+    [
+        ("grid/node/a/state", "grid/node/a/state", "a", "state", None),
+        ("grid/node/solar-2/energy/even", "grid/node/solar-2/energy/even", "solar-2", "energy/even", None),
+        ("$grid/in/b/a/state", "grid/node/a/state", "a", "state", "b"),
+        ("$grid/in/b/a/energy/odd", "grid/node/a/energy/odd", "a", "energy/odd", "b"),
+        ("$grid/in/b/network/tariff", "grid/network/tariff", "network", "tariff", "b"),
+        ("grid/network/forgotten/c", "grid/network/forgotten/c", "network", "forgotten/c", None),
+        ("$grid/in/b/network/revoked/c", "grid/network/revoked/c", "network", "revoked/c", "b"),
+        (f"grid/node/{'x' * 32}/{'k' * 32}/{'k' * 32}",) * 2 + ("x" * 32, f"{'k' * 32}/{'k' * 32}", None),
+    ],
+)
+def test_places(topic, canonical, owner, kind, sibling):
+    assert place(topic) == Place(canonical, owner, kind, sibling)
+    if sibling is not None:
+        assert wire.inbox_topic(sibling, canonical) == topic
+    if owner == "network":
+        assert wire.network_topic(kind) == canonical
+    else:
+        assert wire.node_topic(owner, kind) == canonical
+
+
+@pytest.mark.parametrize(
+    ("topic", "why"),
+    [
+        ("grid/net", "not a record's topic"),
+        ("", "not a record's topic"),
+        ("grid/nodes/a/state", "not a record's topic"),
+        ("grid/node/a", "no kind of record"),
+        ("grid/node/a/", "no kind of record"),
+        ("grid/node/a/State", "no kind of record"),
+        ("grid/node/a/state\n", "no kind of record"),
+        ("grid/node/a/x/y/z", "no kind of record"),
+        (f"grid/node/a/{'k' * 33}", "no kind of record"),
+        ("grid/network/", "no kind of record"),
+        ("grid/node/A/state", "not a node id"),
+        ("grid/node//state", "not a node id"),
+        ("grid/node/-a/state", "not a node id"),
+        ("grid/node/a-/state", "not a node id"),
+        ("grid/node/a\n/state", "not a node id"),
+        (f"grid/node/{'x' * 33}/state", "not a node id"),
+        ("grid/node/view/state", "not a node id"),
+        ("grid/node/agent/info", "not a node id"),
+        ("$grid/in/b/agent/info", "not a node id"),
+        # one canonical topic each: the network's records do not also live among the nodes'
+        ("grid/node/network/tariff", "not a node id"),
+        ("$grid/in/B/a/state", "inbox of no sibling"),
+        ("$grid/in/network/a/state", "inbox of no sibling"),
+        ("$grid/in/b", "no kind of record"),
+        # what would remove the network itself, or nobody
+        ("grid/network/forgotten/network", "not a node id"),
+        ("$grid/in/b/network/forgotten/network", "not a node id"),
+        ("grid/network/revoked/-a", "not a node id"),
+    ],
+)
+def test_no_places(topic, why):
+    with pytest.raises(WireError, match=f"^{why}$"):
+        place(topic)
+
+
+def test_ids():
+    assert all(map(wire.is_id, ["a", "7", "solar-1", "x" * 32]))
+    assert not any(map(wire.is_id, ["", "A", "a_b", "é", "a b", "-a", "a-", "x" * 33, "network", "view", "agent", "a\n"]))
+
+
+def test_each_kind_has_its_type():
+    assert decode(OF_STATE, json.dumps(STATE).encode()) == State(
+        version=7, quality="good", zone="z", rated_w=100, net_w=-5, produced_w=5, consumed_w=10
+    )
+    assert decode(OF_INFO, json.dumps(INFO).encode()) == Info(version=7, siblings={"b": 1})
+    tariff = decode(OF_TARIFF, json.dumps(TARIFF).encode())
+    assert isinstance(tariff, Tariff)
+    assert (tariff.import_u, tariff.export_u, tariff.from_slot) == (300_000, 80_000, 12)
+    assert decode(place("grid/network/forgotten/b"), b'{"version":2}') == Forgotten(version=2, forgotten=True)
+    assert decode(place("grid/network/forgotten/b"), b'{"version":2,"forgotten":false}') == Forgotten(version=2, forgotten=False)
+    for unknown in ("grid/network/revoked/b", "grid/node/a/energy/even", "grid/node/tariff/tariff"):
+        assert type(decode(place(unknown), b'{"version":2,"x":[1.5,{}]}')) is Record
+
+
+def test_unknown_keys_and_unknown_watts_are_fine():
+    unknown = STATE | {"net_w": None, "produced_w": None, "consumed_w": None, "quality": "absent", "new": {"a": [1]}}
+    assert decode(OF_STATE, json.dumps(unknown).encode()).net_w is None
+    assert decode(OF_STATE, json.dumps(STATE | {"quality": "of a later version"}).encode()).quality == "of a later version"
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"version":1} {}', "not JSON"),
+        (b'{"version":NaN}', "not JSON"),
+        (b'{"version":1,"why":"\\ud800"}', "not JSON"),  # half a pair: could be read but never written again
+        (b"\xff\xfe", "not UTF-8"),
+        (b'{"version":1,"x":"\xff"}', "not UTF-8"),  # in a key that nobody looks at
+        (b"[1]", "wrong types or missing keys"),
+        (b"null", "wrong types or missing keys"),
+        (b"{}", "wrong types or missing keys"),
+        (b'{"version":"1"}', "wrong types or missing keys"),
+        (b'{"version":1.0}', "wrong types or missing keys"),
+        (b'{"version":1e3}', "wrong types or missing keys"),
+        (b'{"version":true}', "wrong types or missing keys"),
+        (b'{"version":null}', "wrong types or missing keys"),
+        (b'{"version":' + b"9" * 5000 + b"}", "wrong types or missing keys"),
+        (b'{"version":1,"instance":5}', "wrong types or missing keys"),
+        (b'{"version":-1}', "version out of range"),
+        (b'{"version":9007199254740993}', "version out of range"),
+        (b'{"version":1,"x":' + b"[" * 512 + b"]" * 512 + b"}", "nested too deep"),
+        (b"[" * 100_000, "over 16 KiB"),
+        (b'{"version":1,"x":"' + b"y" * 10_000_000 + b'"}', "over 16 KiB"),
+        (b'{"version":1,"x":"' + b"y" * (16 * 1024 - 19) + b'"}', "over 16 KiB"),
+    ],
+    ids=lambda value: repr(value[:40]),
+)
+def test_what_is_no_record_of_any_kind(payload, why):
+    assert refused(place("grid/node/a/later"), payload) == why
+
+
+@pytest.mark.parametrize("version", [0, 1, 2**53])
+def test_versions_from_0_to_2_to_the_53(version):
+    assert decode(OF_INFO, b'{"version":%d}' % version).version == version
+
+
+def test_the_largest_payload_and_the_deepest():
+    largest = b'{"version":1,"x":"' + b"y" * (16 * 1024 - 20) + b'"}'
+    assert len(largest) == 16 * 1024
+    assert decode(place("grid/node/a/later"), largest).version == 1
+    assert decode(place("grid/node/a/later"), b'{"version":1,"x":' + b"[" * 511 + b"]" * 511 + b"}").version == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"rated_w": -1}, "rated_w out of range"),
+        ({"rated_w": 10**9 + 1}, "rated_w out of range"),
+        ({"rated_w": 100.0}, "wrong types or missing keys"),
+        ({"zone": "Z"}, "not a zone"),
+        ({"zone": ""}, "not a zone"),
+        ({"zone": 5}, "wrong types or missing keys"),
+        ({"quality": None}, "wrong types or missing keys"),
+        ({"net_w": -6}, "net_w is not produced_w - consumed_w"),
+        ({"net_w": 5}, "net_w is not produced_w - consumed_w"),
+        ({"net_w": -5.0}, "wrong types or missing keys"),
+        ({"net_w": False, "produced_w": 0, "consumed_w": 0}, "wrong types or missing keys"),
+        ({"net_w": "-5"}, "wrong types or missing keys"),
+        ({"net_w": None}, "watts partly unknown"),
+        ({"produced_w": None}, "watts partly unknown"),
+        ({"consumed_w": None}, "watts partly unknown"),
+        ({"net_w": None, "produced_w": None}, "watts partly unknown"),
+        ({"produced_w": -1, "net_w": -11}, "watts out of range"),
+        ({"consumed_w": -1, "net_w": 6}, "watts out of range"),
+        ({"produced_w": 10**9 + 1, "net_w": 10**9 - 9}, "watts out of range"),
+        ({"consumed_w": 10**9 + 1, "net_w": 4 - 10**9}, "watts out of range"),
+    ],
+)
+def test_no_states(change, why):
+    assert refused(OF_STATE, STATE | change) == why
+
+
+def test_the_greatest_watts():
+    greatest = STATE | {"rated_w": 10**9, "produced_w": 10**9, "consumed_w": 10**9, "net_w": 0}
+    assert decode(OF_STATE, json.dumps(greatest).encode()).produced_w == 10**9
+    assert decode(OF_STATE, json.dumps(STATE | {"rated_w": 0}).encode()).rated_w == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"siblings": {"B": 1}}, "siblings out of form"),
+        ({"siblings": {"network": 1}}, "siblings out of form"),
+        ({"siblings": {"b": -1}}, "siblings out of form"),
+        ({"siblings": {"b": 2**53 + 1}}, "siblings out of form"),
+        ({"siblings": {f"b{number}": 1 for number in range(257)}}, "siblings out of form"),
+        ({"siblings": ["b"]}, "wrong types or missing keys"),
+        ({"dials": [1]}, "wrong types or missing keys"),
+        ({"left": 1}, "wrong types or missing keys"),
+    ],
+)
+def test_no_infos(change, why):
+    assert refused(OF_INFO, INFO | change) == why
+
+
+def test_the_most_siblings():
+    assert len(decode(OF_INFO, json.dumps(INFO | {"siblings": {f"b{n}": 2**53 for n in range(256)}}).encode()).siblings) == 256
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"export_u": 300_001}, "tariff out of range"),
+        ({"import_u": 10**12 + 1}, "tariff out of range"),
+        ({"export_u": -(10**12) - 1}, "tariff out of range"),
+        ({"floor_u": -(10**12) - 1}, "tariff out of range"),
+        ({"cap_u": 10**12 + 1}, "tariff out of range"),
+        ({"slot_s": 0}, "slot_s out of range"),
+        ({"slot_s": 86_401}, "slot_s out of range"),
+        ({"import_u": 0.3}, "wrong types or missing keys"),
+        ({"currency": None}, "wrong types or missing keys"),
+    ],
+)
+def test_no_tariffs(change, why):
+    assert refused(OF_TARIFF, TARIFF | change) == why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"export_u": 300_000},
+        {"import_u": 10**12, "export_u": -(10**12), "floor_u": -(10**12), "cap_u": 10**12},
+        {"slot_s": 1},
+        {"slot_s": 86_400},
+    ],
+)
+def test_tariffs_at_the_limits(change):
+    assert isinstance(decode(OF_TARIFF, json.dumps(TARIFF | change).encode()), Tariff)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(payload):
+    for where in (OF_STATE, OF_INFO, OF_TARIFF, place("grid/network/forgotten/a")):
+        try:
+            record = decode(where, payload)
+        except WireError:
+            continue
+        assert msgspec.json.encode(record)
+
+
+@given(st.text(max_size=80))
+def test_no_topic_raises_anything_else(topic):
+    for text in (topic, wire.NODE + topic, wire.NETWORK + topic, wire.INBOX + topic):
+        try:
+            found = place(text)
+        except WireError:
+            continue
+        assert place(found.topic) == Place(found.topic, found.owner, found.kind, None)
+
+
+@pytest.mark.parametrize(
+    ("price_u", "text"),
+    [(287_700, "0.2877"), (0, "0.0000"), (1, "0.000001"), (-1, "-0.000001"), (-1_500_000, "-1.5000"), (12_345_678, "12.345678")],
+)
+def test_prices_as_people_read_them(price_u, text):
+    assert wire.price_text(price_u) == text
+
+
+@given(st.integers(-(10**13), 10**13))
+def test_the_text_is_the_exact_price(price_u):
+    whole, _, part = wire.price_text(price_u).partition(".")
+    assert 4 <= len(part) <= 6
+    assert int(whole + part.ljust(6, "0")) == price_u
+
+
+def test_encoding_keeps_the_order_and_nulls():
+    assert wire.encode({"b": None, "a": [1], "é": "x"}) == '{"b":null,"a":[1],"é":"x"}'.encode()
+    assert wire.encode_list(["a", "b"]) == b'["a","b"]'
+
+
+def test_the_view_of_a_node_alone_and_on_a_shared_broker():
+    alone, shared = wire.View("a", shared=False), wire.View("a", shared=True)
+    assert (alone.net, alone.price, alone.sell) == ("grid/net", "grid/price", "grid/price/sell")
+    assert (alone.summary, alone.status) == ("grid/summary", "grid/agent/status")
+    assert alone.availability("b") == "grid/availability/b"
+    assert (alone.sibling("b"), alone.alert("disk")) == ("grid/sibling/b", "grid/alert/disk")
+    assert alone.meter("main", "w") == "grid/meter/main/w"
+    assert (shared.summary, shared.meter("main", "w")) == ("grid/view/a/summary", "grid/view/a/meter/main/w")
