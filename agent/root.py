@@ -120,7 +120,8 @@ def run(config: Config, own_broker: bool = False) -> End:
     node = Node(settings(config), os.urandom(4).hex())
     now = time.monotonic()
     loop.step(node, Started(kept, time.time()), now, perform)
-    loop.step(node, Warned("store", "; ".join(troubles)), now, perform)
+    if troubles:
+        loop.step(node, Warned("store", "; ".join(troubles)), now, perform)
     try:
         files.open()
         if mosquitto is not None:
@@ -140,6 +141,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         files.close()
         if mosquitto is not None:
             mosquitto.close()
+        lock.truncate(0)  # a pid that stays would one day be another's
         lock.close()
 
 

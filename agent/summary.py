@@ -11,7 +11,7 @@ from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
 from agent.price import RULES, Prices, rule_name
 from agent.wire import INFO, STATE, TARIFF, Info, State
-from drivers.reading import Reading
+from drivers.reading import QUANTITIES, Reading
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -142,13 +142,10 @@ def _look_at_siblings(node: Node, now: float) -> None:
 
 def meter(node: Node, name: str, reading: Reading) -> None:
     """One meter's scalars. What it does not say now is cleared: an old value must not look alive."""
-    view, show = node.show.view, node.show
-    said = {view.meter(name, quantity): str(value).encode() for quantity, value in reading.values.items()}
-    said[view.meter(name, "quality")] = reading.quality.encode()
-    prefix = view.meter(name, "")
-    node.out += show.clear([topic for topic in show.told if topic.startswith(prefix) and topic not in said])
-    for topic, payload in said.items():
-        node.out += show.put(topic, payload)
+    values = {**reading.values, "quality": reading.quality}
+    for quantity in (*QUANTITIES, "quality"):
+        said = str(values[quantity]).encode() if quantity in values else b""
+        node.out += node.show.put(node.show.view.meter(name, quantity), said)
 
 
 def status(node: Node, now: float) -> dict[str, Any]:

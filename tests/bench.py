@@ -20,7 +20,7 @@ from bench_desk import HOST, Client, Desk, Meter
 
 from agent import control, root
 from agent.broker import Broker, Process
-from agent.cli.demo import Graph, free_ports, toml_file
+from agent.cli.sample import Graph, free_ports, toml_file
 from agent.events import Bridge
 
 ROOT = Path(__file__).parent.parent

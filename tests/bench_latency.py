@@ -16,7 +16,7 @@ from bench import Bench, Node, Report, bare, end, grow, main, progress, quantile
 from bench_desk import HOST, Client, Desk
 
 from agent import wire
-from agent.cli.demo import free_ports
+from agent.cli.sample import free_ports
 from agent.events import Bridge
 from agent.price import mmr
 
@@ -36,9 +36,11 @@ RELAY = r"""
 static void on_connect(struct mosquitto *m, void *data, int code) { mosquitto_subscribe(m, NULL, "$grid/in/#", 1); }
 
 static void on_message(struct mosquitto *m, void *data, const struct mosquitto_message *one) {
+    static long newest;
     char topic[256];
-    const char *rest = strchr(one->topic + 9, '/');
-    if (rest == NULL) return;
+    const char *rest = strchr(one->topic + 9, '/'), *version = one->payloadlen ? strchr(one->payload, ':') : NULL;
+    if (rest == NULL || version == NULL || atol(version + 1) <= newest) return; /* ours is coming back */
+    newest = atol(version + 1);
     snprintf(topic, sizeof topic, "grid/node%s", rest);
     mosquitto_publish(m, NULL, topic, one->payloadlen, one->payload, 1, true);
 }
@@ -67,10 +69,14 @@ def c_relay(folder: Path) -> list[str]:
 
 
 def socket_relay(port: int) -> None:
-    desk = Desk()
+    desk, newest = Desk(), 0
 
     def heard(topic: str, payload: bytes) -> None:
-        client.publish(wire.NODE + topic.removeprefix(wire.INBOX).partition("/")[2], payload)
+        nonlocal newest
+        version = int(payload.partition(b":")[2].partition(b",")[0])
+        if version > newest:  # else ours is coming back
+            newest = version
+            client.publish(wire.NODE + topic.removeprefix(wire.INBOX).partition("/")[2], payload)
 
     client = Client(desk, port, ["$grid/in/#"], heard)
     desk.run(3600)

@@ -5,6 +5,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from agent.events import (
     Metered,
     Publish,
     Quiet,
+    Renew,
     Save,
     Started,
     Stopping,
@@ -35,11 +37,9 @@ from agent.own import MeterSlot, Settings
 from agent.wire import NETWORK, NODE, Tariff, inbox_topic
 from drivers.reading import Reading, absent
 
-TICK_S, QUIET_S, READ_EVERY = 0.25, 0.05, 4  # as agent/loop.py; a meter is read with every fourth tick
+TICK_S, QUIET_S, READ_S = 0.25, 0.05, 1.0  # as agent/loop.py; a meter is read with the tick
 UNIX_S = 1_795_336_484.0
-TARIFF = Tariff(
-    version=0, import_u=300_000, export_u=80_000, floor_u=0, cap_u=1_000_000, currency="EUR", slot_s=900, rule="mmr"
-)
+TARIFF = Tariff(version=0, import_u=300_000, export_u=80_000, floor_u=0, cap_u=1_000_000, currency="EUR", slot_s=900, rule="mmr")
 METER = MeterSlot("main", "grid", 1.0)
 
 Pairs = list[tuple[str, str]]
@@ -55,7 +55,7 @@ def names(count: int) -> list[str]:
 
 
 def line(ids: list[str]) -> Pairs:
-    return list(zip(ids, ids[1:], strict=False))
+    return list(pairwise(ids))
 
 
 def ring(ids: list[str]) -> Pairs:
@@ -94,6 +94,7 @@ class Card:
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     heard: int = 0
+    read_s: float = 0.0
 
     @property
     def address(self) -> str:
@@ -194,8 +195,9 @@ class Fleet:
 
     def heal(self) -> None:
         healed, self.cuts = self.cuts, set()
-        for a, b in sorted((a, b) for a in self.wires for b in self.wires[a] if frozenset((a, b)) in healed):
-            self._resync(self.cards[a], self.cards[b])
+        ways = [(here, there) for here, others in self.wires.items() for there in others if frozenset((here, there)) in healed]
+        for here, there in sorted(ways):
+            self._resync(self.cards[here], self.cards[there])
         self._notify(b"1")
 
     def crash(self, key: str, power: bool = False) -> None:
@@ -215,7 +217,7 @@ class Fleet:
             self._broker_up(card, card.run, connect=False)
         self.step(card, Started(dict(card.kept), self.unix_s(card)))
         self.after(0.01, self._connect, card, card.run)
-        self.after(self.dice.uniform(0.05, TICK_S), self._tick, card, card.run, 0)
+        self.after(self.dice.uniform(0.05, TICK_S), self._tick, card, card.run)
 
     def stop(self, key: str) -> None:
         self.step(self.cards[key], Stopping())
@@ -248,6 +250,8 @@ class Fleet:
                     self.after(self._delay(), self._dialled, card, effect)
                 case Save(name, data):
                     card.kept[name] = data
+                case Renew():
+                    self.broker_restart(card.key)
                 case Answer(request, body):
                     card.answers[request] = msgspec.json.decode(body)
                 case Complain(text):
@@ -264,14 +268,15 @@ class Fleet:
             card.quiet = False
             self.step(card, Quiet())
 
-    def _tick(self, card: Card, run: int, count: int) -> None:
+    def _tick(self, card: Card, run: int) -> None:
         if run != card.run:
             return
-        self.after(TICK_S, self._tick, card, run, count + 1)
+        self.after(TICK_S, self._tick, card, run)
         if self.frozen:
             return
         self.step(card, Tick(self.unix_s(card)))
-        if count % READ_EVERY == 0:
+        if self.now - card.read_s >= READ_S:
+            card.read_s = self.now
             reading = absent("no answer") if card.w is None else Reading("good", "", {"w": card.w})
             self.step(card, Metered("main", reading))
 

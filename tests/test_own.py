@@ -1,12 +1,13 @@
 """What a node says of itself: never an old value as new, never 0 for unknown, no more often than needed."""
 
 import json
+from itertools import pairwise
 
 import pytest
+from fleet import UNIX_S, settings
 
 from agent.own import BIRTH_S, BIRTHS, LATE_S, MeterSlot, Own, iso, period_s
 from drivers.reading import Account, Reading, absent
-from fleet import UNIX_S, settings
 
 PV = MeterSlot("roof", "pv", 1.0)
 SLOW = MeterSlot("slow", "grid", 60.0)
@@ -84,7 +85,7 @@ def test_births_then_heartbeats():
             say(made, now)
             said.append(now)
         now = round(now + 0.05, 2)
-    waits = [round(b - a, 2) for a, b in zip(said, said[1:], strict=False)]
+    waits = [round(b - a, 2) for a, b in pairwise(said)]
     assert waits[: BIRTHS - 1] == [BIRTH_S] * (BIRTHS - 1)
     assert all(period_s("me") <= wait <= period_s("me") + 0.06 for wait in waits[BIRTHS - 1 :])
     assert len(waits) >= 7
@@ -94,7 +95,7 @@ def test_the_heartbeats_of_a_thousand_nodes_spread_over_a_second():
     periods = sorted(period_s(f"n{number}") for number in range(1000))
     assert 4.0 < periods[0] < 4.01
     assert 4.99 < periods[-1] <= 5.0
-    assert max(b - a for a, b in zip(periods, periods[1:], strict=False)) < 0.02
+    assert max(b - a for a, b in pairwise(periods)) < 0.02
 
 
 def test_a_change_beyond_the_deadband_is_said_at_once():
@@ -112,23 +113,24 @@ def test_a_change_beyond_the_deadband_is_said_at_once():
 @pytest.mark.parametrize(
     ("grid_w", "roof_w", "changed"),
     [
-        (1000, -2000, False),
-        (1050, -2050, False),  # both 50 more, the net 50 less
-        (1000, -2051, True),  # 51 more made and used
-        (949, -2000, True),  # 51 less used
-        (1051, -1949, True),  # used the same, made 51 less
-        (1030, -2030, True),  # made 30 more, used 60 more
-        (970, -1970, True),
+        (1000, -2050, False),  # 50 more made and used
+        (1050, -2000, False),  # 50 more used
+        (1000, -2051, True),  # 51 more made and used, the net unchanged
+        (1051, -2000, True),  # 51 more used
+        (949, -2051, True),  # 51 more made, used the same
+        (1060, -1970, True),  # 30 less made and 30 more used: the net is 60 less
+        (940, -2030, True),  # ... 60 more
+        (949, -2000, True),
+        (1000, -1949, True),
     ],
 )
 def test_the_deadband_is_on_all_three(grid_w, roof_w, changed):
     made = own(meters=(MeterSlot("main", "grid", 1.0), PV), deadband_w=50)
     for grid, roof in ((1000, -2000), (grid_w, roof_w)):
-        say(made, 0.0)
+        made.said = made.account
         made.read("main", good(grid), UNIX_S, 1.0)
         made.read("roof", good(roof), UNIX_S, 1.0)
-        if (grid, roof) == (1000, -2000):
-            say(made, 1.0)
+    assert (made.said.produced_w, made.said.consumed_w) == (2000, 3000)
     assert made.changed() is changed
 
 

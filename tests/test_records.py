@@ -130,13 +130,13 @@ def test_room(monkeypatch):
     book = Book()
     for topic in ("grid/node/a/info", "grid/node/a/one", "grid/node/b/info", "grid/network/tariff2"):
         take(book, topic, info(1))
-    with pytest.raises(WireError, match="^more than 3 nodes$"):
+    with pytest.raises(WireError, match=r"^more than 3 nodes$"):
         take(book, "grid/node/c/info", info(1))
-    with pytest.raises(WireError, match="^too many kinds of record$"):
+    with pytest.raises(WireError, match=r"^too many kinds of record$"):
         take(book, "grid/node/a/two", info(1))
     for kind in ("x", "y", "z"):
         take(book, f"grid/network/{kind}", info(1))
-    with pytest.raises(WireError, match="^too many kinds of record$"):
+    with pytest.raises(WireError, match=r"^too many kinds of record$"):
         take(book, "grid/network/w", info(1))
     assert take(book, "grid/node/a/one", info(2)) is Verdict.NEWER  # what is known may go on changing
 

@@ -1,11 +1,13 @@
 """What the local broker is told: only what differs, alerts with their beginning, refusals in measure."""
 
 import json
+from itertools import pairwise
+
+from fleet import UNIX_S
 
 from agent import wire
 from agent.events import Publish
 from agent.show import CALM_S, REFUSED_S, Show
-from fleet import UNIX_S
 
 
 def show(shared: bool = False) -> Show:
@@ -73,7 +75,7 @@ def test_refusals_are_shown_at_most_every_five_seconds():
         seen.refusals.add("not JSON" if step % 3 else "over 16 KiB", f"topic 'x{step}'", now)
         written += [now for _ in seen.refused(UNIX_S + now, now)]
     assert len(written) == 4
-    assert all(b - a >= REFUSED_S for a, b in zip(written, written[1:], strict=False))
+    assert all(b - a >= REFUSED_S for a, b in pairwise(written))
     assert seen.refused(UNIX_S, 125.0)
     text = seen.alert_rows()[0]["text"]
     assert text.startswith("1000 messages refused: 666 not JSON, 334 over 16 KiB; the last from topic 'x999'.")

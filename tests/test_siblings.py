@@ -172,7 +172,7 @@ def test_kept_over_a_restart():
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"b":1}', b'{"b":{}}', b'{"b":{"counter":"1"}}'])
 def test_what_was_not_kept_by_us(data):
-    with pytest.raises(WireError, match="^siblings: "):
+    with pytest.raises(WireError, match=r"^siblings: "):
         Siblings("a").load(data)
 
 
@@ -180,7 +180,7 @@ def test_room_for_64_at_a_time_and_for_the_memory_of_many_more():
     a = Siblings("a")
     for number in range(MAX_SIBLINGS):
         a.join(f"b{number}", B, 0.0)
-    with pytest.raises(WireError, match="^more than 64 siblings; leave one first$"):
+    with pytest.raises(WireError, match=r"^more than 64 siblings; leave one first$"):
         a.join("c", B, 1.0)
     assert not a.told("c", {"a": 1}, ["a"], None, 1.0)
     assert a.told("b0", {"a": 3}, ["a"], None, 1.0)  # it parted and joined again meanwhile

@@ -24,13 +24,16 @@ NODES = (
 )
 
 
-def headline(summary: dict[str, Any]) -> str:
-    """One line: the network's net with its bounds, the price, how many were heard."""
+def headline(summary: dict[str, Any], most: int | None = None) -> str:
+    """One line: the network's net with its bounds, the price, how many were heard; shortened from its end to `most` characters."""
     net = f"net {summary['net_w']} W"
     if summary["partial"]:
         net += f" ({summary['low_w']} to {summary['high_w']})"
     price = f"{price_text(summary['price_u'])} {summary['currency']}/kWh" if summary["price_u"] is not None else "no price"
-    return f"{net}  {price}  {summary['heard']} of {summary['nodes']} nodes  digest {summary['digest']}"
+    parts = [net, price, f"{summary['heard']} of {summary['nodes']} nodes", f"digest {summary['digest']}"]
+    while most is not None and len(parts) > 1 and len("  ".join(parts)) > most:
+        parts.pop()
+    return "  ".join(parts)
 
 
 def node_rows(nodes: dict[str, dict[str, Any]]) -> list[list[Any]]:
@@ -47,7 +50,7 @@ def status(path: Path | None, as_json: bool) -> None:
     if as_json:
         say_json(body)
     else:
-        say(bold(headline(body["summary"])))
+        say(bold(headline(body["summary"], width() if sys.stdout.isatty() else None)))
         show(NODES, node_rows(body["nodes"]))
         for alert in body["alerts"]:
             say(f"{alert['level']} since {alert['since']}: {alert['text']}")
@@ -66,7 +69,8 @@ def watch(path: Path | None, every: float, for_s: float | None) -> None:
     try:
         while True:
             body = ask(config, "status")
-            draw([headline(body["summary"]), *lines(NODES, node_rows(body["nodes"]), width())], body["alerts"])
+            most = width() if sys.stdout.isatty() else None
+            draw([headline(body["summary"], most), *lines(NODES, node_rows(body["nodes"]), width())], body["alerts"])
             if time.monotonic() + every > end:
                 return
             time.sleep(every)

@@ -1,0 +1,45 @@
+"""What all tests share: the table of faults survived, printed at the end of the run."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+
+class Survived(NamedTuple):
+    """One case: how many nodes, faults injected, updates lost, wrong nets seen, seconds from healing to agreement."""
+
+    case: str
+    nodes: int
+    faults: int
+    lost: int
+    wrong: int
+    agree_s: float | None = None
+
+
+ROWS: list[Survived] = []
+
+
+@pytest.fixture
+def survived() -> Callable[[Survived], None]:
+    """Put one row into the table; nothing may be lost, and no net wrong."""
+
+    def add(row: Survived) -> None:
+        ROWS.append(row)
+        assert (row.lost, row.wrong) == (0, 0), row
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not ROWS:
+        return
+    terminalreporter.section("faults survived")
+    cells = [("case", "nodes", "faults", "lost updates", "wrong nets", "seconds to agree")]
+    for row in sorted(ROWS):
+        agree = "-" if row.agree_s is None else f"{row.agree_s:.1f}"
+        cells.append((row.case, str(row.nodes), str(row.faults), str(row.lost), str(row.wrong), agree))
+    wide = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for line in cells:
+        texts = [text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, wide, strict=True))]
+        terminalreporter.write_line("  ".join(texts))

@@ -1,0 +1,88 @@
+"""The configuration edited while a node runs: a broken file changes nothing and says so, a valid one is taken."""
+
+import json
+import time
+
+import pytest
+from live import Grid, alive, cli, wait_until
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    with Grid(tmp_path_factory.mktemp("watch")) as grid:
+        node = grid.node("a")
+        wait_until(lambda: node.read("grid/net") == b"-500", 15, node.log)
+        yield node
+
+
+def info(node):
+    return json.loads(node.read("grid/node/a/info") or b"{}")
+
+
+def test_a_broken_file_is_an_alert_and_changes_nothing(node):
+    good, pid = node.config.read_text(), node.agent.pid
+    text = ""
+    for bad, says in (
+        (good.replace("rated_w", "ratd_w"), "Did you mean rated_w?"),
+        (good + "=\n", "key = value"),
+        (good[: len(good) // 2], "grid.toml:"),  # an editor that writes in two steps
+        ("\0" * 50, "not TOML"),
+        ("", "node.id: missing"),
+        (None, "there is no such file"),
+    ):
+        if bad is None:
+            node.config.unlink()
+        else:
+            node.config.write_text(bad)
+        text = wait_until(lambda old=text: told(node, old), 6, node.alerts)
+        assert says in text
+        assert text.endswith("The last good configuration stays in force")
+        alert = json.loads(node.read("grid/alert/config"))
+        assert (alert["level"], alert["text"]) == ("warning", text)
+        assert node.read("grid/net") == b"-500"
+    node.config.write_text(good)
+    wait_until(lambda: "config" not in node.alerts(), 6, node.alerts)
+    wait_until(lambda: node.read("grid/alert/config") is None, 3, "the retained alert is cleared")
+    assert node.agent.pid == pid
+    assert alive(pid)
+    assert node.status()["summary"]["net_w"] == -500
+
+
+def told(node, old):
+    text = node.alerts().get("config", "")
+    return text if text != old else None
+
+
+def test_valid_changes_are_taken(node):
+    version = info(node)["version"]
+    node.configure(place='"Äußere Mühle 7"')
+    node.config.write_bytes(b"\xef\xbb\xbf" + node.config.read_bytes().replace(b"\n", b"\r\n"))  # as Windows saves it
+    wait_until(lambda: info(node).get("place") == "Äußere Mühle 7", 15, node.log)
+    assert info(node)["version"] > version
+    wait_until(lambda: node.read("grid/net") == b"-500", 10, node.log)
+    assert node.agent.poll() is None
+    assert "config" not in node.alerts()
+    checked = cli("check", str(node.config))
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+    # broken, then repaired into something new
+    text = node.config.read_text().replace("rated_w = 10000", "rated_w = 9")
+    node.config.write_text(text.replace("= 9", "= none"))
+    wait_until(lambda: "config" in node.alerts(), 6, node.log)
+    node.config.write_text(text)
+    wait_until(lambda: json.loads(node.read("grid/node/a/state") or b"{}").get("rated_w") == 9, 15, node.log)
+    wait_until(lambda: node.status() and "config" not in node.alerts(), 5)
+    assert node.read("grid/alert/config") is None
+
+
+def test_touching_the_file_restarts_nothing(node):
+    wait_until(node.status, 10)
+    instance = json.loads(node.read("grid/node/a/state"))["instance"]
+    text = node.config.read_text()
+    node.config.write_text("# a comment\n" + text)
+    node.config.write_text("# another comment\n" + text + "\n[network]\njoin = []\n")
+    with node.tap("grid/agent/status") as tap:
+        tap.retained()
+        time.sleep(2.5)  # one look of the watch
+        assert [message for message in tap.heard if not message.retained] == []
+    assert json.loads(node.read("grid/node/a/state"))["instance"] == instance
