@@ -160,8 +160,7 @@ class Broker:
         pid = self.pid()
         if pid is None:
             return self._stranger()
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if str(self.config).encode() not in command:
+        if not self.ours(pid):
             return f"the broker (pid {pid}) does not run with {self.config}: start it as 'mosquitto -c {self.config}'"
         reload = version() >= RELOADS and not self._afresh
         self._afresh = False
@@ -185,6 +184,10 @@ class Broker:
             return any(path.stat().st_mtime_ns > read_ns for path in (self.config, folder, *folder.glob("*.conf")))
         except OSError:
             return False  # it does not run, and will read them when it starts
+
+    def ours(self, pid: int) -> bool:
+        """Was this process started with our configuration? Raises OSError when it has ended."""
+        return str(self.config).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
     def pid(self) -> int | None:
         """The running broker's process, by its pid file; None when that is stale or absent."""

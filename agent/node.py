@@ -261,20 +261,19 @@ class Node:
 
     def _bury(self, node: str, keep_info: bool, now: float) -> None:
         """Nothing of this node stays: not in the net, not in a canonical topic, not in an inbox."""
-        for kind in list(self.book.nodes.get(node, ())):
-            if kind != INFO or not keep_info:
-                self._clear(node, kind)
+        for held in list(self.book.nodes.get(node, {}).values()):
+            if held.place.kind != INFO or not keep_info:
+                self._clear(held)
         self.life.drop(node)
         self.differs.pop(node, None)
         self.weigh(node, now)
         self.out += self.show.clear([self.show.view.availability(node)])
         self.out += self.show.alert(f"conflict-{node}", "", self.unix_s(now))
 
-    def _clear(self, owner: str, kind: str) -> None:
-        held = self.book.drop(owner, kind)
-        if held is not None:
-            topics = [held.place.topic, *(wire.inbox_topic(id_, held.place.topic) for id_ in self.siblings.edges)]
-            self.out += [Publish(topic, b"", sure=True) for topic in topics]
+    def _clear(self, held: Held) -> None:
+        self.book.drop(held.place.owner, held.place.kind)
+        topics = [held.place.topic, *(wire.inbox_topic(id_, held.place.topic) for id_ in self.siblings.edges)]
+        self.out += [Publish(topic, b"", sure=True) for topic in topics]
 
     def _heard_own(self, held: Held, verdict: Verdict, now: float) -> None:
         """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
@@ -293,7 +292,7 @@ class Node:
     def _answer(self, do: Do, now: float) -> None:
         if do is Do.NOTHING:
             return
-        self.own.overtake(self.refute.top if do is not Do.YIELD else 0)
+        self.own.overtake(self.refute.top)
         self.own.reborn(now)
         self.relate(now, moved=False)
         self.speak(now)
@@ -418,8 +417,8 @@ class Node:
         for node in [n for n in self.book.nodes if n not in ("network", self.me) and not self.book.get(n, INFO)]:
             age_s = self.life.age_s(node, now)
             if not self.life.proven(node) and (age_s is None or age_s > UNPROVEN_S):
-                for kind in list(self.book.nodes[node]):
-                    self._clear(node, kind)
+                for held in list(self.book.nodes[node].values()):
+                    self._clear(held)
                 self.life.drop(node)
                 self.weigh(node, now)
         behind = [id_ for id_, since_s in self.differs.items() if self.life.fresh(id_) and now - since_s > REPAIR_S]

@@ -33,11 +33,12 @@ log = logging.getLogger("grid")
 
 def load(path: Path) -> Config:
     """The checked configuration; ConfigError tells all that is wrong with it, meter models and map files included."""
-    config = configuration.load(path)
     try:
+        config = configuration.load(path)
         meters(config.meters)
-    except MapError as error:
-        configuration.load(path, models=catalog.names())  # names the line of a model that is not known
+    except (ConfigError, MapError) as error:
+        # all maps are opened only now: it names the line of a model that is not known, together with all else that is wrong
+        configuration.load(path, models=catalog.names())
         raise ConfigError(str(error)) from error
     return config
 

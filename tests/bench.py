@@ -25,6 +25,7 @@ from agent.events import Bridge
 
 ROOT = Path(__file__).parent.parent
 RATED_W = 17250
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GROW_S = 90.0  # eight nodes on a busy machine
 STARTED = time.monotonic()
 
@@ -124,7 +125,7 @@ def main(run: Callable[[Bench, argparse.Namespace], None], parser: argparse.Argu
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--dir", type=Path, help="keep all files, logs too, in this new directory")
     arguments = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOPS:  # SIGINT, too: whom a shell starts in the background inherits it ignored
         signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="grid-bench-", ignore_cleanup_errors=True) as folder, ExitStack() as stack:
@@ -134,7 +135,7 @@ def main(run: Callable[[Bench, argparse.Namespace], None], parser: argparse.Argu
             try:
                 run(bench, arguments)
             finally:
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                for number in STOPS:
                     signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
     except KeyboardInterrupt:
         progress("interrupted")

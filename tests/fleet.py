@@ -5,7 +5,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -42,37 +41,10 @@ UNIX_S = 1_795_336_484.0
 TARIFF = Tariff(version=0, import_u=300_000, export_u=80_000, floor_u=0, cap_u=1_000_000, currency="EUR", slot_s=900, rule="mmr")
 METER = MeterSlot("main", "grid", 1.0)
 
-Pairs = list[tuple[str, str]]
-
 
 def settings(id_: str, **changes: Any) -> Settings:
     first = Settings(id=id_, zone="z", rated_w=10_000, deadband_w=50, tariff=TARIFF, meters=(METER,), agent="0")
     return replace(first, **changes)
-
-
-def names(count: int) -> list[str]:
-    return [f"n{number:02d}" for number in range(count)]
-
-
-def line(ids: list[str]) -> Pairs:
-    return list(pairwise(ids))
-
-
-def ring(ids: list[str]) -> Pairs:
-    return [*line(ids), *([(ids[-1], ids[0])] if len(ids) > 2 else [])]
-
-
-def full(ids: list[str]) -> Pairs:
-    return [(a, b) for number, a in enumerate(ids) for b in ids[number + 1 :]]
-
-
-def chords(ids: list[str], seed: int, more: int) -> Pairs:
-    """A random tree and some edges more: cycles of all lengths."""
-    dice = random.Random(seed)
-    tree = [(id_, dice.choice(ids[:number])) for number, id_ in enumerate(ids) if number]
-    known = {frozenset(pair) for pair in tree}
-    rest = [pair for pair in full(ids) if frozenset(pair) not in known]
-    return tree + dice.sample(rest, min(more, len(rest)))
 
 
 @dataclass(slots=True)
@@ -93,7 +65,6 @@ class Card:
     bridges: dict[str, str] = field(default_factory=dict)  # the other card, and as whom this broker links to it
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
-    heard: int = 0
     read_s: float = 0.0
 
     @property
@@ -116,6 +87,9 @@ class Fleet:
     reorder: bool = False  # overtaking on one link
     restarts: bool = False  # a broker restarts to take a changed bridge, as Mosquitto 2.0 does
     limit: int = 3_000_000
+    tick_s: float = TICK_S
+    read_s: float = READ_S
+    quiet_s: float = QUIET_S  # a summary is published this long after what changed it
     now: float = 0.0
     steps: int = 0
     frozen: bool = False
@@ -123,7 +97,6 @@ class Fleet:
     cuts: set[frozenset[str]] = field(default_factory=set)
     wires: dict[str, dict[str, str]] = field(default_factory=dict)  # from card to card: the inbox it writes there
     sent: Counter[tuple[str, bytes]] = field(default_factory=Counter)  # inbox messages by canonical topic and payload
-    resent: int = 0
     worth: dict[str, tuple[int, Any, Any]] = field(default_factory=dict)  # digest -> net and prices: must be a function
 
     def __post_init__(self) -> None:
@@ -258,7 +231,7 @@ class Fleet:
                     card.log.append(text)
         if not card.quiet and not isinstance(event, Quiet):
             card.quiet = True
-            self.after(QUIET_S, self._quiet, card, card.run)
+            self.after(self.quiet_s, self._quiet, card, card.run)
 
     def unix_s(self, card: Card) -> float:
         return UNIX_S + self.now + card.wall
@@ -271,11 +244,11 @@ class Fleet:
     def _tick(self, card: Card, run: int) -> None:
         if run != card.run:
             return
-        self.after(TICK_S, self._tick, card, run)
+        self.after(self.tick_s, self._tick, card, run)
         if self.frozen:
             return
         self.step(card, Tick(self.unix_s(card)))
-        if self.now - card.read_s >= READ_S:
+        if self.now - card.read_s >= self.read_s:
             card.read_s = self.now
             reading = absent("no answer") if card.w is None else Reading("good", "", {"w": card.w})
             self.step(card, Metered("main", reading))
@@ -306,16 +279,13 @@ class Fleet:
             if not self.reorder:
                 at = self._last[a.key, b.key] = max(at, self._last[a.key, b.key])
             self.after(at - self.now, self._arrive, a, b, inbox_topic(self.wires[a.key][b.key], topic), payload)
-            if again:
-                self.resent += 1
-            elif payload:
+            if payload and not again:
                 self.sent[topic, payload] += 1
 
     def _arrive(self, a: Card, b: Card, topic: str, payload: bytes) -> None:
         if self._up(a, b):
             _retain(b, topic, payload)
             if b.node is not None and b.node.connected:
-                b.heard += 1
                 self.step(b, Heard(topic, payload))
 
     def _resync(self, a: Card, b: Card) -> None:

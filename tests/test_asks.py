@@ -103,6 +103,13 @@ def test_leaving_the_network_is_a_record_and_then_silence():
     joined(again)
     assert not again.node.left
     assert "left" not in json.loads(again.told["grid/node/me/info"])
+    joined(desk)
+    desk.meet("b", 500, version=40)
+    assert desk.summary["members"] == ["b", "me"]
+    desk.ask(Leave(None))
+    desk.wait(30.0)
+    assert "b" not in desk.node.book.nodes
+    assert desk.summary["members"] == ["me"]
 
 
 def test_one_that_left_is_not_joined_from_outside():
@@ -210,12 +217,13 @@ def kept_records(desk: Desk) -> bytes:
     return desk.kept["records"]
 
 
-def test_a_lone_node_whose_tariff_was_set_by_hand_does_not_yield():
-    desk = Desk()
-    held = json.loads(desk.told["grid/network/tariff"])
-    desk.hear("grid/network/tariff", json.dumps(held | {"version": 2}).encode())
+@pytest.mark.parametrize("change", [{"version": 2}, {"version": 1, "by": "b", "currency": "aaa"}])
+def test_a_lone_node_whose_tariff_is_not_its_own_seed_does_not_yield(change):
+    desk = Desk(join=(B,))
+    theirs = json.dumps(json.loads(desk.told["grid/network/tariff"]) | change).encode()
+    desk.hear("grid/network/tariff", theirs)
     joined(desk)
-    assert desk.node.tariff.version == 2
+    assert desk.node.book.get("network", "tariff").payload == theirs
 
 
 def test_a_rule_of_a_later_version_gives_no_price_and_says_so():

@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from live import SETTLE_S, Grid, Tap, agreed, free_ports, pid_in, rss_mb, wait_until
+from live import SETTLE_S, Grid, Tap, free_ports, pid_in, rss_mb, wait_until
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -139,7 +139,7 @@ def test_rubbish_changes_nothing_and_is_counted_and_shown(grid):
     text = wait_until(lambda: a.alerts().get("refused"), 8, a.alerts)
     assert "messages refused" in text
     wait_until(lambda: json.loads(a.read("grid/alert/refused"))["text"].startswith(f"{sent} messages refused: "), 8, text)
-    assert b.status()["refused"] == 0  # no relay carried it on
+    assert b.status()["refused"] <= sent  # a broker carries on what its agent refuses; the next agent refuses it too
     assert json.loads(a.cli("status", "--json").stdout)["refused"] == sent
     assert a.agent.poll() is None
     # what could not stand there does not stand there
@@ -176,20 +176,8 @@ def test_twenty_thousand_invented_ids(grid):
         for number in range(20_000):
             topic = f"grid/node/ghost-{number}/state" if number % 2 else f"$grid/in/b/ghost-{number}/state"
             stranger.say(topic, good("", 1), qos=0)
-        print("said", time.monotonic() - began_s)
-    wait_until(
-        lambda: (
-            print(
-                time.monotonic() - began_s,
-                [(n.status().get("refused"), n.status().get("summary", {}).get("members"), rss_mb(n.agent.pid)) for n in nodes],
-            )
-            or time.sleep(2)
-            or (time.monotonic() - began_s > 50 and agreed(nodes, 700, 2))
-        ),
-        80,
-        lambda: [node.status() for node in nodes],
-    )
-    assert a.status()["refused"] > 0  # more than 10,000 nodes
+    wait_until(lambda: a.status()["refused"] > 4000, 40, a.status)  # those above 10,000 nodes
+    grid.agree(nodes, 700, 2, seconds=60)
     for node in nodes:
         assert node.agent.poll() is None
         summary = node.status()["summary"]
@@ -220,10 +208,11 @@ def test_several_agents_on_one_shared_broker(grid, bare):
     with a.tap() as stranger:  # the owner repairs what is its own
         stranger.say("grid/node/b/state", b"")
     wait_until(lambda: a.read("grid/node/b/state"), 2, "b writes its record again")
-    nodes[2].kill_agent()
-    wait_until(lambda: a.read("grid/view/c/agent/status") == b"offline", 5, "the last will")
     process.close()
     process.open()
-    grid.agree(nodes[:2], 700, 2)
+    wait_until(lambda: a.read("grid/view/c/agent/status") == b"online", 10, "c is there again")
+    grid.agree(nodes, 630, 3)
+    nodes[2].kill_agent()
+    wait_until(lambda: a.read("grid/view/c/agent/status") == b"offline", 5, "the last will")
     nodes[2].start_agent()
     grid.agree(nodes, 630, 3)

@@ -47,6 +47,17 @@ def test_after_a_restart_the_fellows_are_known_but_not_alive():
     assert desk.summary["net_w"] == 500
 
 
+def test_one_that_was_alive_is_remembered_though_its_info_never_came():
+    before = Desk()
+    for version in (1, 2):
+        before.hear("$grid/in/b/b/state", state(version, 500))
+        before.now += 0.75
+    before.hear("$grid/in/b/b/later", b'{"version":1}')
+    before.wait(11.0)
+    desk = Desk(kept=before.kept)
+    assert (desk.summary["nodes"], desk.summary["low_w"]) == (2, -20_000)
+
+
 def test_no_version_is_used_twice_however_the_run_before_ended():
     used, kept = set(), {}
     for _ in range(3):

@@ -159,3 +159,15 @@ def test_no_tariff_no_price():
     assert (said["price"], said["currency"], said["slot"], said["rule"]) == (None, None, None, None)
     desk.wait(1.0)
     assert "tariff" not in desk.alerts
+
+
+def test_the_digest_is_over_the_tariff_and_the_zone_too():
+    desk = Desk()
+    before = desk.summary["digest"]
+    held = json.loads(desk.told["grid/network/tariff"])
+    desk.hear("$grid/in/b/network/tariff", json.dumps(held | {"version": 2, "import_u": 1_000_000}).encode())
+    after = desk.summary
+    assert (after["members"], after["price_u"]) == ([], 1_000_000)
+    assert after["digest"] != before
+    assert Desk(zone="y").summary["digest"] != before
+    assert Desk().summary["digest"] == before

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -18,6 +19,32 @@ from agent.config import ConfigError
 from agent.wire import price_text
 
 READY_S = 120.0  # sixteen nodes on a Pi Zero 2 W need a minute
+
+
+class Ends:
+    """Ctrl-C and its like: the first is a KeyboardInterrupt, but not before `release`; after `close` there are none.
+
+    One that came while a process is being started would leave it behind, and so would a second one that cuts the cleaning up short.
+    """
+
+    def __init__(self) -> None:
+        self._held, self._came = True, False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # man 1 nohup
+                signal.signal(number, self._end)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        first, self._came = not self._came, True
+        if first and not self._held:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self._held = False
+        if self._came:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        self._came = True
 
 
 @click.command()
@@ -42,27 +69,28 @@ def demo(
     taken = busy(port, nodes)
     if taken is not None:
         fail(f"port {taken} is taken: another sample, or a broker? Choose other ports with --port")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    ends = Ends()
     folder = (directory or Path(tempfile.mkdtemp(prefix="grid-demo-"))).absolute()
     sample = Sample(folder, port, nodes, seed, speed)
     started = time.monotonic()
     code = 0
     try:
-        pairs = graph(kind, nodes, seed)
-        say(f"starting {nodes} nodes in {folder}")
-        sample.open()
-        sample.join(pairs)
-        _until_ready(sample, pairs, started)
-        _show(sample, for_s)
+        try:
+            pairs = graph(kind, nodes, seed)
+            say(f"starting {nodes} nodes in {folder}")
+            sample.open()
+            ends.release()
+            sample.join(pairs)
+            _until_ready(sample, pairs, started)
+            _show(sample, for_s)
+        finally:
+            ends.close()
     except KeyboardInterrupt:
         pass
     except (OSError, ConfigError) as error:
         say(f"grid: {error}", err=True)
         code = PROBLEM
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         sample.close()
         if directory is None and code == 0:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """The sample network: its files, brokers, simulated meters and agents, all as processes of this machine."""
 
-import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -12,12 +12,15 @@ import sys
 import threading
 import time
 import tomllib
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from agent import control, root
-from agent.broker import Process
+from agent.broker import Broker, Process
 from agent.config import Config
 
 SAMPLE = Path(__file__).parent.parent.parent / "config" / "sample"
@@ -82,6 +85,7 @@ class Member:
     """One node of the sample: its files, its broker, its agent."""
 
     config: Config
+    files: Broker
     broker: Process
     agent: subprocess.Popen[bytes] | None = None
 
@@ -129,7 +133,7 @@ class Sample:
             served += [self._served(number, meter) for meter in config.meters]
             files = root.broker(config, lambda event: None)
             files.write_main()
-            self.members.append(Member(config, Process(files.config)))
+            self.members.append(Member(config, files, Process(files.config)))
         (self.directory / "meters.json").write_text(json.dumps({"speed": self.speed, "seed": self.seed, "meters": served}))
 
     def _served(self, number: int, meter: Any) -> dict[str, Any]:
@@ -174,7 +178,7 @@ class Sample:
         by_joiner: dict[int, list[int]] = {}
         for joiner, joined in pairs:
             by_joiner.setdefault(joiner, []).append(self.port + joined)
-        threads = [threading.Thread(target=work, args=(self.members[j], ports)) for j, ports in by_joiner.items()]
+        threads = [threading.Thread(target=work, args=(self.members[j], ports), daemon=True) for j, ports in by_joiner.items()]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -223,25 +227,43 @@ class Sample:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        for member in self.members:
-            # an agent that was brought back by hand is ours to end, too
-            pid = _pid(member.config.state.dir / "agent.pid")
-            if pid is not None:
-                with contextlib.suppress(ProcessLookupError):  # it has just gone
-                    os.kill(pid, signal.SIGTERM)
+        for member in self.members:  # what was brought back by hand is ours to end, too
+            _end(partial(_agent, member.config.state.dir / "agent.pid"))
             member.broker.close()
+            _end(partial(_broker, member.files))
         for log in self._logs:
             log.close()
 
 
-def _pid(path: Path) -> int | None:
-    """The pid in an agent's file, if that process is an agent of this very directory."""
+def _agent(pid_file: Path) -> int | None:
+    """The agent that runs in this file's directory: it holds a lock on the file (root.claim)."""
     try:
-        pid = int(path.read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        with pid_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
     except (OSError, ValueError):
-        return None
-    return pid if str(path.parent.name).encode() in command else None
+        pass  # it never ran
+    return None
+
+
+def _broker(files: Broker) -> int | None:
+    pid = files.pid()
+    try:
+        return pid if pid is not None and files.ours(pid) else None
+    except OSError:
+        return None  # it has just gone
+
+
+def _end(look: Callable[[], int | None]) -> None:
+    """End the process that `look` finds, if any, and wait until it finds none."""
+    pid, deadline = look(), time.monotonic() + 10
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    while pid is not None and look() == pid and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def busy(port: int, nodes: int) -> int | None:
