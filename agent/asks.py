@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import kept, summary, wire
+from agent import gone, kept, summary, wire
 from agent.address import to_address
 from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Save, Status
 from agent.own import iso
@@ -138,4 +138,4 @@ def _forgotten_record(node: Node, id_: str, forgotten: bool, now: float) -> None
     place = wire.place(wire.network_topic(FORGOTTEN + id_))
     node.keep(place, wire.encode(keys))
     node.unsaved = True
-    node.forgotten(id_, Forgotten(version=0, forgotten=forgotten, by=node.me), now)
+    gone.forgotten(node, id_, Forgotten(version=0, forgotten=forgotten, by=node.me), now)

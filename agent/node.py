@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import asks, kept, summary, wire
+from agent import asks, gone, hear, kept, summary, wire
 from agent.events import (
     Asked,
     Bridges,
@@ -28,11 +28,11 @@ from agent.events import (
 from agent.life import STALE_S, Life
 from agent.net import Net, Share, mark
 from agent.own import Own, Settings
-from agent.records import Book, Held, Verdict
-from agent.refute import Do, Refute
+from agent.records import Book
+from agent.refute import Refute
 from agent.show import Show
 from agent.siblings import Siblings
-from agent.wire import INFO, STATE, Forgotten, Info, Place, State, Tariff, WireError
+from agent.wire import INFO, STATE, Place, State, Tariff
 
 REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
 SWEEP_S = 10.0
@@ -40,7 +40,6 @@ BEHIND_S = 60.0  # how far behind with reading we may be before the silence of t
 CALM_S, RUBBISH = 20.0, 1000  # so long after a flood, and for so many topics that could not be mended, the broker is renewed
 UNPROVEN_S = 600.0  # an id that nobody vouches for and that never lived is let go
 DIAL_S = 10.0  # between tries of an address in [network] join
-GREET = 64  # up to so many nodes a newcomer is greeted with a few early heartbeats; with more it waits for two
 MEND_S, MEND_BURST = 100.0, 200.0  # canonical topics rewritten a second, at the most
 
 
@@ -117,7 +116,7 @@ class Node:
         """Take one event in; return what is now to be done, in order."""
         match event:
             case Heard():
-                self._hear(event.topic, event.payload, now)
+                hear.hear(self, event.topic, event.payload, now)
             case Quiet():
                 self.idle_s = now if event.idle else self.idle_s
                 summary.publish(self, now)
@@ -152,183 +151,6 @@ class Node:
                 assert_never(event)
         out, self.out = self.out, []
         return out if self.connected else [effect for effect in out if not isinstance(effect, Publish)]
-
-    # what others say
-
-    def _hear(self, topic: str, payload: bytes, now: float) -> None:
-        if topic.startswith(self.show.view.sibling("")):
-            sibling = topic.rpartition("/")[2]
-            if sibling in self.siblings.edges:
-                self.transport[sibling] = payload == b"1"
-            return
-        if topic == wire.BROKER_LOG:
-            self._broker_said(payload, now)
-            return
-        try:
-            place = wire.place(topic)
-        except WireError as error:
-            self._refuse(topic, None, payload, str(error), now)
-            return
-        if place.sibling is not None:
-            self.siblings.heard(place.sibling, now)
-        if not payload:
-            self._emptied(place, now)
-            return
-        try:
-            verdict, held = self.book.judge(place, payload)
-            if verdict is Verdict.SAME:
-                return
-            if place.owner == self.me:
-                self._heard_own(held, verdict, now)
-            elif self._barred(place):
-                self._mend(topic, b"", now)
-            elif self.left and place.sibling is not None and place.kind != INFO:
-                return  # the links are about to go, and we count alone already
-            elif verdict is Verdict.NEWER:
-                self._take(held, now)
-            elif place.sibling is None:
-                self._emptied(place, now)
-        except WireError as error:
-            self._refuse(topic, place, payload, str(error), now)
-
-    def _take(self, held: Held, now: float) -> None:
-        """Keep a newer record, give it on, and draw what follows from it."""
-        place, record = held.place, held.record
-        before = self.book.get(place.owner, place.kind)
-        self.book.keep(held)
-        if place.sibling is not None:
-            self.out.append(Publish(place.topic, held.payload, sure=True))
-        match record:
-            case State():
-                self._lives(place.owner, record, before is None or record.version > before.record.version, now)
-            case Info():
-                self._told(place.owner, record, now)
-            case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
-                self.forgotten(place.kind.removeprefix(wire.FORGOTTEN), record, now)
-            case _:
-                pass
-        self.unsaved |= place.kind != STATE
-        self.changed |= place.owner == "network"
-
-    def _lives(self, node: str, state: State, grew: bool, now: float) -> None:
-        if grew and self.life.grew(node, now):
-            self.out.append(Complain(f"{node} is heard"))
-        elif not self.life.fresh(node) and len(self.book.nodes) <= GREET:
-            self.own.reborn(now)
-        if node in self.siblings.edges:
-            if state.table == self.book.table():
-                self.differs.pop(node, None)
-            else:
-                self.differs.setdefault(node, now)
-        self.weigh(node, now)
-
-    def _told(self, node: str, info: Info, now: float) -> None:
-        if info.left:
-            self._bury(node, keep_info=True, now=now)
-        if not self.settings.shared:
-            joined = self.siblings.joined()
-            if self.siblings.told(node, info.siblings, info.dials, info.address, now):
-                if self.left and node in self.siblings.joined():
-                    self.siblings.part(node, now)
-                self.relate(now)
-            if joined != self.siblings.joined():
-                self.out.append(Complain(f"siblings are now {', '.join(self.siblings.joined()) or 'none'}"))
-        self.weigh(node, now)
-
-    def forgotten(self, node: str, record: Forgotten, now: float) -> None:
-        if node == self.me:
-            text = f"{record.by or 'somebody'} removed this node from the network; 'grid join HOST:PORT' brings it back"
-            self.out += self.show.alert("forgotten", text if record.forgotten else "", self.unix_s(now))
-        elif record.forgotten:
-            self._bury(node, keep_info=False, now=now)
-            if self.siblings.part(node, now):
-                self.relate(now)
-
-    def removed(self, node: str) -> bool:
-        """Did an operator take this node out?"""
-        held = self.book.get("network", wire.FORGOTTEN + node)
-        return held is not None and isinstance(held.record, Forgotten) and held.record.forgotten and node != self.me
-
-    def gone(self, node: str) -> bool:
-        """Has this node left, or was it removed?"""
-        info = self.book.get(node, INFO)
-        left = info is not None and isinstance(info.record, Info) and info.record.left and node != self.me
-        return left or self.removed(node)
-
-    def _barred(self, place: Place) -> bool:
-        """Of one that left only a newer info is of interest, of one that was removed nothing."""
-        return self.gone(place.owner) and (place.kind != INFO or self.removed(place.owner))
-
-    def _bury(self, node: str, keep_info: bool, now: float) -> None:
-        """Nothing of this node stays: not in the net, not in a canonical topic, not in an inbox."""
-        for held in list(self.book.nodes.get(node, {}).values()):
-            if held.place.kind != INFO or not keep_info:
-                self._clear(held)
-        self.life.drop(node)
-        self.differs.pop(node, None)
-        self.weigh(node, now)
-        self.out += self.show.clear([self.show.view.availability(node)])
-        self.out += self.show.alert(f"conflict-{node}", "", self.unix_s(now))
-
-    def _clear(self, held: Held) -> None:
-        self.book.drop(held.place.owner, held.place.kind)
-        topics = [held.place.topic, *(wire.inbox_topic(id_, held.place.topic) for id_ in self.siblings.edges)]
-        self.out += [Publish(topic, b"", sure=True) for topic in topics]
-
-    def _heard_own(self, held: Held, verdict: Verdict, now: float) -> None:
-        """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
-        record, place = held.record, held.place
-        if verdict is not Verdict.NEWER:
-            if place.sibling is None:
-                self._emptied(place, now)
-            return
-        if place.kind not in (STATE, INFO):
-            self._take(held, now)  # our own past, kept by the others while we lost it
-            return
-        if not self.refute.conflict:
-            self.own.overtake(record.version)
-        self._answer(self.refute.heard(record.version, now), now)
-
-    def _answer(self, do: Do, now: float) -> None:
-        if do is Do.NOTHING:
-            return
-        self.own.overtake(self.refute.top)
-        self.own.reborn(now)
-        self.relate(now, moved=False)
-        self.speak(now)
-
-    # what is refused and what is mended
-
-    def _broker_said(self, payload: bytes, now: float) -> None:
-        """Of its notices one matters: a packet so large that it never reached us."""
-        if b"oversize packet" in payload:
-            client = payload.partition(b"Client ")[2].partition(b" ")[0].decode(errors="replace")
-            self.show.refusals.add("too large for the broker", f"client {client[:80]!r}", now)
-
-    def _refuse(self, topic: str, place: Place | None, payload: bytes, reason: str, now: float) -> None:
-        source = f"topic {topic[:80]!r}"
-        first = self.show.refusals.total == 0
-        self.show.refusals.add(reason, source, now)
-        if first:
-            self.out.append(Complain(f"refused a message: {reason}; {source}"))
-        if place is not None and place.sibling is None:
-            self._emptied(place, now, wrong=True)
-        elif payload:
-            self._mend(topic, b"", now)
-
-    def _emptied(self, place: Place, now: float, wrong: bool = False) -> None:
-        """A canonical topic does not hold what we hold: write it again. On a shared broker its owner does that."""
-        held = self.book.get(place.owner, place.kind)
-        if place.sibling is not None or (self.settings.shared and place.owner not in (self.me, "network")):
-            return
-        if held is not None or wrong:
-            self._mend(place.topic, held.payload if held is not None else b"", now)
-
-    def _mend(self, topic: str, payload: bytes, now: float) -> None:
-        if self.mends.take(now):
-            self.out.append(Publish(topic, payload, sure=True))
-        else:
-            self.unmended += 1
 
     # what this node says
 
@@ -376,7 +198,7 @@ class Node:
         held, info = self.book.get(node, STATE), self.book.get(node, INFO)
         state = held.record if held is not None else None
         self.changed = True
-        if held is None or not isinstance(state, State) or self.gone(node) or state.zone != self.settings.zone:
+        if held is None or not isinstance(state, State) or gone.is_gone(self, node) or state.zone != self.settings.zone:
             self.net.drop(node)
             return
         if state.quality == "conflict":
@@ -399,7 +221,7 @@ class Node:
         for node in list(self.life.expire(max(self.idle_s, now - BEHIND_S))):
             self.out.append(Complain(f"{node} is stale: nothing new from it for {STALE_S:.0f} s"))
             self.weigh(node, now)
-        self._answer(self.refute.tick(now), now)
+        hear.answer(self, self.refute.tick(now), now)
         if self.own.due(now):
             self.speak(now)
         if self.siblings.tick(now):
@@ -418,7 +240,7 @@ class Node:
             age_s = self.life.age_s(node, now)
             if not self.life.proven(node) and (age_s is None or age_s > UNPROVEN_S):
                 for held in list(self.book.nodes[node].values()):
-                    self._clear(held)
+                    gone.clear(self, held)
                 self.life.drop(node)
                 self.weigh(node, now)
         behind = [id_ for id_, since_s in self.differs.items() if self.life.fresh(id_) and now - since_s > REPAIR_S]
@@ -428,7 +250,7 @@ class Node:
         if self.left and not self.purged and all(edge.parted_s is None for edge in self.siblings.edges.values()):
             self.purged = True
             for node in [n for n in self.book.nodes if n not in ("network", self.me)]:
-                self._bury(node, keep_info=False, now=now)
+                gone.bury(self, node, keep_info=False, now=now)
         if self.unmended > RUBBISH and now - self.show.refusals.last_s > CALM_S and not self.settings.shared:
             self.unmended = 0
             self.out += [Complain("the broker is renewed: it held more rubbish than could be cleared"), Renew()]

@@ -63,9 +63,6 @@ class Show:
         """Everything, for a broker that may have lost it."""
         return [Publish(topic, payload) for topic, payload in self.told.items()]
 
-    def clear(self, topics: list[str]) -> list[Effect]:
-        return [effect for topic in topics for effect in self.put(topic, b"")]
-
     def alert(self, name: str, text: str, unix_s: float, level: str = "warning") -> list[Effect]:
         """Raise an alert, change its text, or (empty text) clear it."""
         if not text:

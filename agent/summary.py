@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent import wire
+from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
 from agent.price import RULES, Prices, rule_name
@@ -97,7 +98,7 @@ def members(node: Node) -> list[str]:
     return sorted(
         id_
         for id_, kinds in node.book.nodes.items()
-        if id_ != "network" and STATE in kinds and not node.gone(id_) and (INFO in kinds or node.life.proven(id_))
+        if id_ != "network" and STATE in kinds and not is_gone(node, id_) and (INFO in kinds or node.life.proven(id_))
     )
 
 

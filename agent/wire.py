@@ -19,7 +19,7 @@ MAX_W = 10**9  # one node, in watts: more than any plant that a Pi will ever met
 
 ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 KIND = re.compile(r"[a-z0-9-]{1,32}(?:/[a-z0-9-]{1,32})?")
-RESERVED = frozenset({"network", "view", "agent"})
+RESERVED = ("network", "view", "agent")
 
 Quality = Literal["good", "late", "suspect", "absent", "conflict"]
 

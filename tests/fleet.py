@@ -121,8 +121,9 @@ class Fleet:
 
     def ask(self, key: str, ask: Ask) -> int:
         self._count += 1
-        self.step(self.cards[key], Asked(self._count, ask))
-        return self._count
+        request = self._count
+        self.step(self.cards[key], Asked(request, ask))
+        return request
 
     # time
 

@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = [
-    *(f"agent/{name}.py" for name in ("address", "asks", "events", "kept", "life", "net", "node", "own", "price", "records")),
+    *(
+        f"agent/{name}.py"
+        for name in ("address", "asks", "events", "gone", "hear", "kept", "life", "mend", "net", "node", "own", "price", "records")
+    ),
     *(f"agent/{name}.py" for name in ("refute", "show", "siblings", "summary", "wire")),
     *(f"drivers/{name}.py" for name in ("curves", "mapfile", "reading", "registers")),
 ]

@@ -1,7 +1,7 @@
 """What every published summary says is true, whatever fails: power cuts, wrong clocks, rumours of the dead; on the pretend network."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,9 +10,8 @@ from conftest import Survived
 from fleet import UNIX_S, Card, Fleet
 from graphs import Pairs, chords, line, names, ring
 
-from agent.events import Event, Metered
+from agent.events import Connected, Event, Status
 from agent.wire import NETWORK, NODE, node_topic
-from drivers.reading import Reading
 
 STATE_END = "/state"
 
@@ -90,7 +89,7 @@ class Judged(Fleet):
             self.wrong.append(f"{self.now:.2f} {card.key} shows impossible bounds, coverage or age: {shown}")
 
     def step(self, card: Card, event: Event) -> None:
-        if type(event).__name__ == "Connected":
+        if isinstance(event, Connected):
             self.connects[card.key] += 1
         super().step(card, event)
 
@@ -112,10 +111,9 @@ class Judged(Fleet):
             parts.append(sorted(part))
         return parts
 
-    def settled(self, *keys: str) -> tuple[int, int]:
+    def settled(self, *keys: str, quiet_s: float = 7.0) -> tuple[int, int]:
         """After quiet: updates lost, and nets that were wrong at any time or are not what the meters say now."""
-        self.run(1.1)  # one more reading of each meter
-        self.run(6.0)
+        self.run(quiet_s)  # at least one more reading of each meter
         self.drain(3.0)
         lost, wrong = 0, list(self.wrong)
         for part in self.parts(keys or self.alive()):
@@ -138,15 +136,19 @@ def unlike(card: Card) -> list[str]:
     return sorted(topic for topic in held.keys() | there.keys() if held.get(topic) != there.get(topic))
 
 
-def built(count: int, pairs: Pairs, seed: int = 1, within: float = 60.0, **how) -> Judged:
-    """A fleet that is joined and agrees: every node another load and another rating."""
+def built(count: int, pairs: Pairs, seed: int = 1, **how) -> Judged:
     fleet = Judged(seed, **how)
+    join(fleet, count, pairs)
+    return fleet
+
+
+def join(fleet: Judged, count: int, pairs: Pairs) -> None:
+    """Let so many nodes be joined and agree: every one has another load and another rating."""
     for number, id_ in enumerate(names(count)):
         fleet.add(id_, w=fleet.dice.randint(-5_000, 5_000), rated_w=6_000 + 100 * number)
     fleet.run(2.0)
     fleet.join(pairs)
-    fleet.until(fleet.agreed, within)
-    return fleet
+    fleet.until(fleet.agreed, within=60.0)
 
 
 # 1. power cuts
@@ -168,7 +170,7 @@ def apart(fleet: Judged, count: int) -> list[str]:
     return chosen
 
 
-def power_cut(fleet: Judged, victims: list[str], lose: Iterable[str]) -> tuple[float, float]:
+def power_cut(fleet: Judged, victims: list[str], lose: Iterable[str], dark_s: float = 60.0) -> tuple[float, float]:
     """The seconds until all see the victims as stale, and from their return to agreement. `lose`: 'siblings' may be lost."""
     for key in victims:
         fleet.crash(key, power=True)
@@ -188,7 +190,7 @@ def power_cut(fleet: Judged, victims: list[str], lose: Iterable[str]) -> tuple[f
             assert (said["net_w"] - said["low_w"], said["high_w"] - said["net_w"]) == (unknown_w, unknown_w)
             assert (said["heard"], said["nodes"], said["partial"]) == (len(part), len(ratings), True)
             assert all(fleet.cards[key].retained[f"grid/availability/{victim}"] == b"stale" for victim in victims)
-    fleet.run(fleet.dice.uniform(1.0, 60.0))
+    fleet.run(fleet.dice.uniform(0.0, dark_s))
     for number, key in enumerate(victims):
         kept = fleet.cards[key].kept
         match number % 3:
@@ -224,9 +226,105 @@ def test_power_cuts_among_many(name, count, pairs, cut, survived):
 
 
 def test_power_cuts_among_a_hundred(survived):
-    """Summaries are shown every half second here: there are as many records, and fewer sums of them."""
-    fleet = built(100, chords(names(100), seed=9, more=10), seed=9, quiet_s=0.5)
-    stale_s, agree_s = power_cut(fleet, apart(fleet, 12), ("versions", "records", "seeds"))
-    assert stale_s <= 16.5
+    """Nodes tick each second and show their summary each half: there are as many records, and fewer sums of them."""
+    fleet = built(100, chords(names(100), seed=9, more=2), seed=9, quiet_s=0.5, tick_s=1.0)
+    stale_s, agree_s = power_cut(fleet, apart(fleet, 12), ("versions", "records", "seeds"), dark_s=1.0)
+    assert stale_s <= 17.0
     assert agree_s < 10.0
-    survived(Survived("pretend: power cuts, a hundred", 100, 12, *fleet.settled(), agree_s))
+    survived(Survived("pretend: power cuts, a hundred", 100, 12, *fleet.settled(quiet_s=1.5), agree_s))
+
+
+# 3. clocks
+
+
+@dataclass
+class Warped(Judged):
+    """Wall clocks that are off by a function of the time, and monotonic ones that run at another rate."""
+
+    walls: dict[str, Callable[[float], float]] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
+
+    def unix_s(self, card: Card) -> float:
+        return super().unix_s(card) + (self.walls[card.key](self.now) if card.key in self.walls else 0.0)
+
+    def step(self, card: Card, event: Event) -> None:
+        if card.key in self.rates:
+            card.clock = self.began.setdefault(card.key, card.clock) + self.rates[card.key] * self.now
+        super().step(card, event)
+
+
+WALLS: dict[str, Callable[[float], float]] = {
+    "n01": lambda now: 300.0 - UNIX_S,  # 1970: no battery, no time server
+    "n03": lambda now: 3600.0,
+    "n05": lambda now: -1800.0 if now > 30.0 else 0.0,  # stepped back in the middle
+    "n07": lambda now: 0.1 * now,
+}
+
+
+def troubled_hour(fleet: Judged, count: int, pairs: Pairs) -> Judged:
+    """A minute and a half of changes, a restart without memory, a cut and a healing; the same for the same seed."""
+    fleet.shown = {}
+    join(fleet, count, pairs)
+    for number in range(30):
+        fleet.cards[fleet.dice.choice(names(count))].w = fleet.dice.randint(-5_000, 5_000)
+        match number:
+            case 5:
+                fleet.crash("n01", power=True)
+            case 12:
+                fleet.start("n01", memory=False)
+            case 14:
+                fleet.partition(names(count)[: count // 2], names(count)[count // 2 :])
+            case 22:
+                fleet.heal()
+            case _:
+                pass
+        fleet.run(2.0)
+    return fleet
+
+
+def course(fleet: Judged) -> list[tuple]:
+    """All that was ever shown, by node, each change once; a digest is named by its first appearance."""
+    assert fleet.shown is not None
+    numbers: dict[str, int] = {}
+    shown = sorted(((at, key, said) for key, rows in fleet.shown.items() for at, said in rows), key=lambda row: row[:2])
+    rows, before = [], {}
+    for _, key, said in shown:
+        name = numbers.setdefault(said.digest, len(numbers))
+        row = (key, said.net_w, said.low_w, said.high_w, said.price_u, said.sell_u, name, said.members, said.nodes)
+        if before.get(key) != row:
+            before[key] = row
+            rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("count", "pairs"), [(10, ring(names(10))), (16, chords(names(16), seed=6, more=8))], ids=["ring", "chords"])
+def test_wrong_wall_clocks_change_nothing(count, pairs, seed, survived):
+    """Every digest stands for the records of one and the same moment, whatever their dates say."""
+    right = troubled_hour(Warped(seed), count, pairs)
+    wrong = troubled_hour(Warped(seed, walls=WALLS), count, pairs)
+    assert course(wrong) == course(right)
+    assert len(course(right)) > 30 * count
+    agree_s = wrong.until(wrong.agreed, within=15.0)
+    assert wrong.cards["n01"].summary["at"] < "1970-02"
+    survived(Survived(f"pretend: wrong wall clocks, {count} nodes, seed {seed}", count, len(WALLS), *wrong.settled(), agree_s))
+    ages(wrong)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_monotonic_clocks_that_run_a_tenth_fast_and_slow(seed, survived):
+    fleet = Warped(seed, rates={"n01": 0.1, "n04": -0.1})
+    join(fleet, 12, ring(names(12)))
+    fleet.run(300.0)
+    assert not any("is stale" in line for card in fleet.cards.values() for line in card.log)
+    survived(Survived(f"pretend: clocks that drift, seed {seed}", 12, 2, *fleet.settled()))
+    ages(fleet)
+
+
+def ages(fleet: Judged) -> None:
+    """No age is negative, on any node, of any node."""
+    for key, card in fleet.cards.items():
+        number = fleet.ask(key, Status())
+        rows = card.answers[number]["nodes"].values()
+        assert all(row["age_s"] >= 0 for row in rows)

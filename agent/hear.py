@@ -1,0 +1,124 @@
+"""What a node makes of the messages it hears: whose record, is it newer, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent import gone, mend, wire
+from agent.events import Complain, Publish
+from agent.records import Held, Verdict
+from agent.refute import Do
+from agent.wire import INFO, STATE, Forgotten, Info, State, WireError
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+GREET = 64  # up to so many nodes a newcomer is greeted with a few early heartbeats; with more it waits for two
+
+
+def hear(node: Node, topic: str, payload: bytes, now: float) -> None:
+    if topic.startswith(node.show.view.sibling("")):
+        sibling = topic.rpartition("/")[2]
+        if sibling in node.siblings.edges:
+            node.transport[sibling] = payload == b"1"
+        return
+    if topic == wire.BROKER_LOG:
+        mend.broker_said(node, payload, now)
+        return
+    try:
+        place = wire.place(topic)
+    except WireError as error:
+        mend.refuse(node, topic, None, payload, str(error), now)
+        return
+    if place.sibling is not None:
+        node.siblings.heard(place.sibling, now)
+    if not payload:
+        mend.emptied(node, place, now)
+        return
+    try:
+        verdict, held = node.book.judge(place, payload)
+        if verdict is Verdict.SAME:
+            return
+        if place.owner == node.me:
+            _heard_own(node, held, verdict, now)
+        elif gone.barred(node, place):
+            mend.write(node, topic, b"", now)
+        elif node.left and place.sibling is not None and place.kind != INFO:
+            return  # the links are about to go, and we count alone already
+        elif verdict is Verdict.NEWER:
+            take(node, held, now)
+        elif place.sibling is None:
+            mend.emptied(node, place, now)
+    except WireError as error:
+        mend.refuse(node, topic, place, payload, str(error), now)
+
+
+def take(node: Node, held: Held, now: float) -> None:
+    """Keep a newer record, give it on, and draw what follows from it."""
+    place, record = held.place, held.record
+    before = node.book.get(place.owner, place.kind)
+    node.book.keep(held)
+    if place.sibling is not None:
+        node.out.append(Publish(place.topic, held.payload, sure=True))
+    match record:
+        case State():
+            _lives(node, place.owner, record, before is None or record.version > before.record.version, now)
+        case Info():
+            _told(node, place.owner, record, now)
+        case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
+            gone.forgotten(node, place.kind.removeprefix(wire.FORGOTTEN), record, now)
+        case _:
+            pass
+    node.unsaved |= place.kind != STATE
+    node.changed |= place.owner == "network"
+
+
+def _lives(node: Node, id_: str, state: State, grew: bool, now: float) -> None:
+    if grew and node.life.grew(id_, now):
+        node.out.append(Complain(f"{id_} is heard"))
+    elif not node.life.fresh(id_) and len(node.book.nodes) <= GREET:
+        node.own.reborn(now)
+    if id_ in node.siblings.edges:
+        if state.table == node.book.table():
+            node.differs.pop(id_, None)
+        else:
+            node.differs.setdefault(id_, now)
+    node.weigh(id_, now)
+
+
+def _told(node: Node, id_: str, info: Info, now: float) -> None:
+    if info.left:
+        gone.bury(node, id_, keep_info=True, now=now)
+    if not node.settings.shared:
+        joined = node.siblings.joined()
+        if node.siblings.told(id_, info.siblings, info.dials, info.address, now):
+            if node.left and id_ in node.siblings.joined():
+                node.siblings.part(id_, now)
+            node.relate(now)
+        if joined != node.siblings.joined():
+            node.out.append(Complain(f"siblings are now {', '.join(node.siblings.joined()) or 'none'}"))
+    node.weigh(id_, now)
+
+
+def _heard_own(node: Node, held: Held, verdict: Verdict, now: float) -> None:
+    """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
+    record, place = held.record, held.place
+    if verdict is not Verdict.NEWER:
+        if place.sibling is None:
+            mend.emptied(node, place, now)
+        return
+    if place.kind not in (STATE, INFO):
+        take(node, held, now)  # our own past, kept by the others while we lost it
+        return
+    if not node.refute.conflict:
+        node.own.overtake(record.version)
+    answer(node, node.refute.heard(record.version, now), now)
+
+
+def answer(node: Node, do: Do, now: float) -> None:
+    if do is Do.NOTHING:
+        return
+    node.own.overtake(node.refute.top)
+    node.own.reborn(now)
+    node.relate(now, moved=False)
+    node.speak(now)
