@@ -143,8 +143,9 @@ class Node:
             case Asked():
                 asks.asked(self, event, now)
             case Warned():
+                known = self.show.alerts.get(event.alert)
                 self.out += self.show.alert(event.alert, event.text, self.unix_s(now))
-                self.out += [Complain(event.text)] if event.text else []
+                self.out += [Complain(event.text)] if event.text and (known is None or known.text != event.text) else []
             case Stopping():
                 self._stop(now)
             case _:
@@ -254,7 +255,7 @@ class Node:
         if self.unmended > RUBBISH and now - self.show.refusals.last_s > CALM_S and not self.settings.shared:
             self.unmended = 0
             self.out += [Complain("the broker is renewed: it held more rubbish than could be cleared"), Renew()]
-        if self.unsaved:
+        if self.unsaved or "disk" in self.show.alerts:  # what the disk refused goes with the next that it takes
             self.unsaved = False
             self.out.append(kept.records(self))
 

@@ -25,6 +25,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._owed: dict[str, bytes] = {}  # not written yet: the disk was full or read-only
 
     def open(self) -> None:
         """Make the directory. Raises OSError when that cannot be."""
@@ -45,10 +46,16 @@ class Store:
         return kept, troubles
 
     def save(self, name: str, data: bytes) -> str:
-        """Write one document durably. Returns "" or what went wrong; the one before stays whole either way.
+        """Write one document durably, and those before it that could not be. Returns "" or what went wrong first.
 
-        Write new, fsync, rename, fsync the directory: man 2 rename, man 2 fsync (notes on directories).
+        What cannot be written leaves the one before whole and is tried again with the next.
         """
+        self._owed[name] = data
+        troubles = [self._write(owed, self._owed[owed]) for owed in sorted(self._owed)]
+        return next(filter(None, troubles), "")
+
+    def _write(self, name: str, data: bytes) -> str:
+        """Write new, fsync, rename, fsync the directory: man 2 rename, man 2 fsync (notes on directories)."""
         path = self.directory / f"{name}.json"
         new = path.with_suffix(".new")
         try:
@@ -64,6 +71,7 @@ class Store:
                 os.close(directory)
         except OSError as error:
             return f"cannot keep {name}: {error.strerror}: {path}. Going on from memory; a restart may forget the latest change"
+        del self._owed[name]
         return ""
 
     def _set_aside(self, path: Path, error: Exception) -> str:

@@ -7,6 +7,7 @@ from fleet import Fleet
 from graphs import Pairs, built, chords, exact, full, line, names, ring
 
 from agent.events import Forget, Heard
+from agent.gone import removed
 
 # name, nodes, edges
 GRAPHS: list[tuple[str, int, Pairs]] = [
@@ -72,7 +73,7 @@ def test_a_slow_record_that_was_lost_is_repaired():
     fleet.loss = 0.0
     assert "grid/network/forgotten/n04" not in fleet.cards["n01"].retained
     fleet.run(60.0)
-    assert all(card.node.removed("n04") for key, card in fleet.cards.items() if key != "n04")
+    assert all(removed(card.node, "n04") for key, card in fleet.cards.items() if key != "n04")
     assert len({card.node.book.table() for key, card in fleet.cards.items() if key != "n04"}) == 1
 
 

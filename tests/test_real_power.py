@@ -96,8 +96,12 @@ def test_six_of_eight_lose_their_power_and_their_cards_suffer(lan, survived):
         )
         assert "No space left" in lan.pis["full"].alerts()["disk"]
         lan.pis["read-only"].remount("rw")
-        (lan.pis["full"].state / "full").unlink()
+        full = lan.pis["full"]
+        (full.state / "full").unlink()
         lan.agree(pis)
+        # all that the disk refused is written without a further cause
+        wait_until(lambda: "disk" not in full.alerts(), 15, full.alerts)
+        assert full.kept("versions")["ceiling"] >= full.status()["nodes"]["full"]["version"]
     for pi in pis:
         rows = pi.status()["nodes"]
         assert all(rows[id_]["version"] > versions[id_] for id_ in versions)

@@ -39,14 +39,6 @@ def test_everything_again_for_a_broker_that_lost_it():
     assert seen.again() == [Publish("a", b"3")]
 
 
-def test_clearing():
-    seen = show()
-    seen.put("a", b"1")
-    seen.put("b", b"2")
-    assert seen.clear(["a", "c"]) == [Publish("a", b"")]
-    assert seen.told == {"b": b"2"}
-
-
 def test_an_alert_is_raised_changed_and_cleared():
     seen = show()
     raised = alert(seen.alert("disk", "full", UNIX_S))
