@@ -10,6 +10,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from agent.events import Bridges, Complain, Connected, Disconnected, Heard, Metered, Publish, Quiet, Stopping, Tick, Warned
+from agent.gone import is_gone
 from agent.node import REPAIR_S, UNPROVEN_S
 from drivers.reading import Reading
 
@@ -241,7 +242,7 @@ def test_no_sequence_of_events_breaks_a_node_or_its_sums(steps):
     assert not net.shares.keys() & net.unknown.keys()
     for id_ in net.shares:
         assert desk.node.life.fresh(id_)
-        assert not desk.node.gone(id_)
+        assert not is_gone(desk.node, id_)
 
 
 def test_after_its_broker_came_back_a_node_speaks_up_a_few_times():
