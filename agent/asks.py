@@ -98,6 +98,10 @@ def _yield_tariff(node: Node) -> None:
 
 
 def _leave(node: Node, id_: str | None, request: int, now: float) -> None:
+    if node.settings.shared:
+        text = "this node shares its broker ([mqtt] shared = true): stop its agent, then write 'grid forget' at another node"
+        _answer(node, request, error=text)
+        return
     if id_ is not None and id_ not in node.siblings.joined():
         names = ", ".join(node.siblings.joined()) or "none"
         _answer(node, request, error=f"{id_!r} is no sibling of this node; its siblings: {names}")

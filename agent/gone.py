@@ -24,9 +24,18 @@ def forgotten(node: Node, id_: str, record: Forgotten, now: float) -> None:
 
 
 def removed(node: Node, id_: str) -> bool:
-    """Did an operator take this node out?"""
+    """Did an operator take this node out, another than ourselves?"""
+    return id_ != node.me and _taken_out(node, id_)
+
+
+def outcast(node: Node) -> bool:
+    """Did an operator take us out?"""
+    return _taken_out(node, node.me)
+
+
+def _taken_out(node: Node, id_: str) -> bool:
     held = node.book.get("network", wire.FORGOTTEN + id_)
-    return held is not None and isinstance(held.record, Forgotten) and held.record.forgotten and id_ != node.me
+    return held is not None and isinstance(held.record, Forgotten) and held.record.forgotten
 
 
 def is_gone(node: Node, id_: str) -> bool:

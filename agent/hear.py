@@ -58,7 +58,8 @@ def take(node: Node, held: Held, now: float) -> None:
     place, record = held.place, held.record
     before = node.book.get(place.owner, place.kind)
     node.book.keep(held)
-    if place.sibling is not None:
+    # in our own tree: written there before a restart, and written over with the older one that was kept when we connected
+    if place.sibling is not None or (before is not None and not node.settings.shared):
         node.out.append(Publish(place.topic, held.payload, sure=True))
     match record:
         case State():
@@ -102,7 +103,7 @@ def _told(node: Node, id_: str, info: Info, now: float) -> None:
 
 def _heard_own(node: Node, held: Held, verdict: Verdict, now: float) -> None:
     """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
-    record, place = held.record, held.place
+    place = held.place
     if verdict is not Verdict.NEWER:
         if place.sibling is None:
             mend.emptied(node, place, now)
@@ -110,9 +111,7 @@ def _heard_own(node: Node, held: Held, verdict: Verdict, now: float) -> None:
     if place.kind not in (STATE, INFO):
         take(node, held, now)  # our own past, kept by the others while we lost it
         return
-    if not node.refute.conflict:
-        node.own.overtake(record.version)
-    answer(node, node.refute.heard(record.version, now), now)
+    answer(node, node.refute.heard(held.record.version, now), now)
 
 
 def answer(node: Node, do: Do, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent import gone
 from agent.events import Complain, Publish
 from agent.wire import Place
 
@@ -35,6 +36,8 @@ def emptied(node: Node, place: Place, now: float, wrong: bool = False) -> None:
     held = node.book.get(place.owner, place.kind)
     if place.sibling is not None or (node.settings.shared and place.owner not in (node.me, "network")):
         return
+    if node.settings.shared and place.owner == node.me and gone.outcast(node):
+        return  # the others clear what is ours: no war of writing and clearing
     if held is not None or wrong:
         write(node, place.topic, held.payload if held is not None else b"", now)
 

@@ -157,9 +157,9 @@ class Node:
 
     def _metered(self, event: Metered, now: float) -> None:
         self.own.read(event.name, event.reading, self.unix_s(now), now)
-        summary.meter(self, event.name, event.reading)
         if self.own.changed() and self.own.due(now):
-            self.speak(now)
+            self.speak(now)  # before the meter's scalars: the record has the longer way to go
+        summary.meter(self, event.name, event.reading)
 
     def speak(self, now: float) -> None:
         """Publish our next state record."""

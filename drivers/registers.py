@@ -130,15 +130,18 @@ def readable(map_: Map, fc: int) -> list[int]:
     return sorted({address for block in blocks for address in range(block.address, block.address + block.count)})
 
 
-def decode(reg: Reg, words: Words, word_order: Order) -> Fraction | None:
-    """The exact value, or None where the meter says "not available" (its own pattern, NaN or infinity)."""
+def decode(reg: Reg, words: Words, word_order: Order) -> Number | Fraction | None:
+    """The exact value, or None where the meter says "not available" (its own pattern, NaN or infinity).
+
+    A value without scale stays the int or float that it is, as exact as a fraction and ten times cheaper: the watts of most meters.
+    """
     raw = struct.pack(f">{len(words)}H", *(words if word_order == "big" else reversed(words)))
     if reg.missing and int.from_bytes(raw, "big") in reg.missing:
         return None
     number: int | float = struct.unpack(">" + FORMATS[reg.kind], raw)[0]
     if isinstance(number, float) and not math.isfinite(number):
         return None
-    return Fraction(number) if reg.scale == 1 else Fraction(number) * reg.scale
+    return number if reg.scale == 1 else Fraction(number) * reg.scale
 
 
 def encode(reg: Reg, value: Number | Fraction, word_order: Order) -> tuple[int, ...]:
@@ -152,7 +155,7 @@ def encode(reg: Reg, value: Number | Fraction, word_order: Order) -> tuple[int, 
     return words if word_order == "big" else words[::-1]
 
 
-def rounded(name: str, value: Fraction) -> Number:
+def rounded(name: str, value: Number | Fraction) -> Number:
     """Half to even, once: whole watts, var, va and watt-hours as int; the rest to DIGITS decimals."""
     digits = DIGITS[name]
     return float(round(value, digits)) if digits else round(value)
@@ -160,7 +163,7 @@ def rounded(name: str, value: Fraction) -> Number:
 
 def measure(map_: Map, raw: Mapping[str, Words]) -> Reading:
     """The reading that these words make: "suspect" with a reason when a value is implausible. Needs no particular register."""
-    exact: dict[str, Fraction] = {}
+    exact: dict[str, Number | Fraction] = {}
     for name, words in raw.items():
         value = decode(map_.regs[name], words, map_.word_order)
         if value is not None:
@@ -170,7 +173,7 @@ def measure(map_: Map, raw: Mapping[str, Words]) -> Reading:
     return Reading(quality, "; ".join(why), {name: rounded(name, value) for name, value in exact.items()})
 
 
-def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Fraction]) -> list[str]:
+def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Number | Fraction]) -> list[str]:
     why = []
     for name, (low, high) in map_.ranges.items():
         if name not in exact or low <= exact[name] <= high:
@@ -185,13 +188,13 @@ def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Fract
     return why
 
 
-def _wrong_sums(map_: Map, exact: Mapping[str, Fraction]) -> list[str]:
+def _wrong_sums(map_: Map, exact: Mapping[str, Number | Fraction]) -> list[str]:
     why = []
     for name, parts in map_.sums.items():
         if name not in exact or any(part not in exact for part in parts):
             continue
-        total, made = exact[name], sum(exact[part] for part in parts)
-        if abs(total - made) > max(map_.sum_abs, map_.sum_rel * abs(total)):
-            parts_make = f"{' + '.join(parts)} make {float(made):.6g}"
-            why.append(f"{name} reads {float(total):.6g}, but {parts_make}; is {map_.id} the right model?")
+        total, made = float(exact[name]), sum(float(exact[part]) for part in parts)
+        if abs(total - made) > max(float(map_.sum_abs), float(map_.sum_rel) * abs(total)):
+            parts_make = f"{' + '.join(parts)} make {made:.6g}"
+            why.append(f"{name} reads {total:.6g}, but {parts_make}; is {map_.id} the right model?")
     return why
