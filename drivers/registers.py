@@ -158,7 +158,9 @@ def encode(reg: Reg, value: Number | Fraction, word_order: Order) -> tuple[int, 
 def rounded(name: str, value: Number | Fraction) -> Number:
     """Half to even, once: whole watts, var, va and watt-hours as int; the rest to DIGITS decimals."""
     digits = DIGITS[name]
-    return float(round(value, digits)) if digits else round(value)
+    if not digits:
+        return round(value)
+    return round(value, digits) if isinstance(value, float) else float(round(Fraction(value), digits))
 
 
 def measure(map_: Map, raw: Mapping[str, Words]) -> Reading:
