@@ -65,7 +65,7 @@ def take(node: Node, held: Held, now: float) -> None:
         case State():
             _lives(node, place.owner, record, before is None or record.version > before.record.version, now)
         case Info():
-            _told(node, place.owner, record, now)
+            told(node, place.owner, record, now)
         case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
             gone.forgotten(node, place.kind.removeprefix(wire.FORGOTTEN), record, now)
         case _:
@@ -87,7 +87,8 @@ def _lives(node: Node, id_: str, state: State, grew: bool, now: float) -> None:
     node.weigh(id_, now)
 
 
-def _told(node: Node, id_: str, info: Info, now: float) -> None:
+def told(node: Node, id_: str, info: Info, now: float) -> None:
+    """What a node says of itself and of its siblings, us perhaps among them."""
     if info.left:
         gone.bury(node, id_, keep_info=True, now=now)
     if not node.settings.shared:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import wire
+from agent import hear, wire
 from agent.events import Save
 from agent.own import RESERVE, Own
 from agent.records import Book
@@ -46,7 +46,7 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
         if "versions" in kept:
             ceiling = msgspec.json.decode(kept["versions"], type=Versions).ceiling
         if "siblings" in kept:
-            node.siblings.load(kept["siblings"])
+            node.siblings.load(kept["siblings"], now)
         if "seeds" in kept:
             node.met = msgspec.json.decode(kept["seeds"], type=list[str])
         if "records" in kept:
@@ -64,6 +64,11 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
         if id_ != "network":
             node.life.remember(id_)
             node.weigh(id_, now)
+    if not node.siblings.edges:  # none, or lost: what the others said of us is kept, and nobody says it twice
+        for kinds in list(node.book.nodes.values()):
+            info = kinds.get(INFO)
+            if info is not None and isinstance(info.record, Info):
+                hear.told(node, info.place.owner, info.record, now)
     removed = node.book.get("network", FORGOTTEN + node.me)
     if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
         node.out += node.show.alert("forgotten", "this node was removed; 'grid join HOST:PORT' brings it back", node.unix_s(now))

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from queue import Empty, Full, Queue
+from queue import Empty, Queue
 
 from agent.events import Effect, Event, Quiet, Stopping, Tick
 from agent.node import Node
@@ -23,6 +24,13 @@ class End(Enum):
 Inbox = Queue[Event | End]
 
 
+@dataclass(slots=True)
+class Bell:
+    """How a signal asks for the end: its handler can interrupt the queue's own `get`, where a `put` would wait for ever."""
+
+    end: End | None = None
+
+
 Perform = Callable[[Effect], Event | None]
 """Does one effect; what the node must hear of it at once comes back."""
 
@@ -34,8 +42,8 @@ def step(node: Node, event: Event, now: float, perform: Perform) -> None:
             step(node, outcome, now, perform)
 
 
-def run(node: Node, inbox: Inbox, perform: Perform) -> End:
-    """Serve events until one is an `End`; then let the node say its last words."""
+def run(node: Node, inbox: Inbox, bell: Bell, perform: Perform) -> End:
+    """Serve events until one is an `End`, or the bell has rung; then let the node say its last words."""
     ticked = shown = 0.0
 
     while True:
@@ -47,6 +55,7 @@ def run(node: Node, inbox: Inbox, perform: Perform) -> End:
             event = inbox.get(timeout=max(0.0, ticked + TICK_S - time.monotonic()))
         except Empty:
             event = None
+        event = bell.end or event
         now = time.monotonic()
         if isinstance(event, End):
             step(node, Stopping(), now, perform)
@@ -66,12 +75,3 @@ def drain(inbox: Inbox) -> None:
             inbox.get_nowait()
     except Empty:
         pass
-
-
-def poke(inbox: Inbox, end: End) -> None:
-    """Ask for the end, from a signal handler: never waits for room."""
-    try:
-        inbox.put_nowait(end)
-    except Full:
-        drain(inbox)
-        inbox.put_nowait(end)

@@ -78,9 +78,9 @@ def broker(config: Config, put: Callable[[Event], None]) -> Broker:
 
 def run(config: Config, own_broker: bool = False) -> End:
     """Run one node until it is told to stop. Raises OSError when its state directory cannot be used."""
-    inbox: Inbox = Inbox(maxsize=loop.ROOM)
+    inbox, bell = Inbox(maxsize=loop.ROOM), loop.Bell()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: loop.poke(inbox, End.STOP))
+        signal.signal(number, lambda *_: setattr(bell, "end", End.STOP))
     store = Store(config.state.dir)
     store.open()
     lock = claim(config.state.dir / "agent.pid")
@@ -132,7 +132,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         control.open()
         watch.open()
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
-        return loop.run(node, inbox, perform)
+        return loop.run(node, inbox, bell, perform)
     finally:
         watch.close()
         control.close()

@@ -23,7 +23,7 @@ class Edge:
     counter: int
     dial: bool = False
     address: str | None = None
-    parted_s: float | None = None  # monotonic; None after a restart, when the grace is over
+    parted_s: float | None = None  # monotonic; None when the grace is over
     heard_s: float | None = None
 
     @property
@@ -49,13 +49,19 @@ class Siblings:
     def dump(self) -> bytes:
         return msgspec.json.encode({id_: Kept(e.counter, e.dial, e.address) for id_, e in sorted(self.edges.items())})
 
-    def load(self, data: bytes) -> None:
-        """Take in what `dump` gave. Raises WireError when it is not that."""
+    def load(self, data: bytes, now: float) -> None:
+        """Take in what `dump` gave. Raises WireError when it is not that.
+
+        A parted link that was still up when we stopped gets its grace again: the other end may not have heard of it.
+        """
         try:
             kept = msgspec.json.decode(data, type=dict[str, Kept])
         except msgspec.DecodeError as error:
             raise WireError(f"siblings: {error}") from error
         self.edges = {id_: Edge(k.counter, k.dial, k.address) for id_, k in kept.items() if is_id(id_)}
+        for edge in self.edges.values():
+            if edge.dial and not edge.joined:
+                edge.parted_s = now
 
     def joined(self) -> list[str]:
         return sorted(id_ for id_, edge in self.edges.items() if edge.joined)

@@ -112,6 +112,13 @@ def test_leaving_the_network_is_a_record_and_then_silence():
     assert desk.summary["members"] == ["me"]
 
 
+def test_on_a_shared_broker_there_is_no_link_to_leave():
+    desk = Desk(shared=True)
+    for which in ("b", None):
+        assert "this node shares its broker" in desk.ask(Leave(which))["error"]
+    assert not desk.node.left
+
+
 def test_one_that_left_is_not_joined_from_outside():
     desk = Desk()
     joined(desk)
@@ -136,7 +143,11 @@ def test_a_node_that_left_leaves_nothing_behind_until_its_owner_comes_back():
     assert published(desk.hear("grid/node/b/state", state(11, 500))) == {"grid/node/b/state": b""}
     desk.wait(5.0)
     assert "grid/availability/b" not in desk.told
-    desk.meet("b", 500, version=20)
+    desk.hear("$grid/in/b/b/info", info(20))
+    desk.hear("$grid/in/b/b/state", state(21, 500))
+    assert desk.summary["members"] == ["me"]  # it has to grow twice, as anybody who comes
+    desk.now += 0.75
+    desk.hear("$grid/in/b/b/state", state(22, 500))
     assert desk.summary["members"] == ["b", "me"]
 
 
@@ -167,7 +178,8 @@ def test_a_node_that_was_removed_says_so_and_comes_back_by_joining():
     desk = Desk()
     desk.hear("$grid/in/b/network/forgotten/me", b'{"version":4,"by":"c"}')
     assert desk.alerts["forgotten"] == "c removed this node from the network; 'grid join HOST:PORT' brings it back"
-    desk.wait(20.0)
+    desk.wait(20.0, w=100)
+    assert (desk.summary["net_w"], desk.summary["members"]) == (-100, ["me"])  # for itself it is still there
     again = Desk(kept=desk.kept)
     assert "forgotten" in again.alerts
     joined(again)
@@ -198,6 +210,7 @@ def test_the_first_node_seeds_the_tariff_and_a_joiner_yields():
     assert json.loads(Desk(shared=True).told["grid/network/tariff"])["version"] == 0
     desk = Desk()
     joined(desk)
+    assert json.loads(Desk(kept={"siblings": desk.kept["siblings"]}).told["grid/network/tariff"])["version"] == 0
     held = json.loads(desk.told["grid/network/tariff"])
     assert (held["version"], held["by"], held["import_u"], held["from"]) == (0, "me", 300_000, 0)
     theirs = json.dumps(held | {"version": 1, "by": "b", "import_u": 250_000, "slot_s": 300}).encode()
@@ -224,6 +237,13 @@ def test_a_lone_node_whose_tariff_is_not_its_own_seed_does_not_yield(change):
     desk.hear("grid/network/tariff", theirs)
     joined(desk)
     assert desk.node.book.get("network", "tariff").payload == theirs
+
+
+def test_the_first_node_keeps_the_networks_tariff_when_it_joins_one_more():
+    desk = Desk()
+    desk.hear("$grid/in/b/b/info", info(1, siblings={"me": 1}))
+    joined(desk, "c")
+    assert desk.node.tariff.version == 1
 
 
 def test_a_rule_of_a_later_version_gives_no_price_and_says_so():

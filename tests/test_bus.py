@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import pytest
 from live import SETTLE_S, Grid, Tap, free_ports, pid_in, rss_mb, wait_until
@@ -171,7 +170,6 @@ def test_ten_megabytes_and_an_id_unlike_its_topic(grid):
 @pytest.mark.timeout(180)
 def test_twenty_thousand_invented_ids(grid):
     a, _ = nodes = grid.network(a=-500, b=1200)
-    began_s = time.monotonic()
     with a.tap() as stranger:
         for number in range(20_000):
             topic = f"grid/node/ghost-{number}/state" if number % 2 else f"$grid/in/b/ghost-{number}/state"
@@ -184,7 +182,6 @@ def test_twenty_thousand_invented_ids(grid):
         assert (summary["nodes"], summary["members"]) == (2, ["a", "b"])  # an id that nobody vouches for is no member
         assert list(node.status()["nodes"]) == ["a", "b"]
         assert rss_mb(pid_in(node.folder / "agent.pid")) < 64, rss_mb(node.agent.pid)
-    assert time.monotonic() - began_s < 60
     assert a.cli("status").returncode == 0
 
 

@@ -9,9 +9,11 @@ import subprocess
 import time
 
 import pytest
+from click.testing import CliRunner
 from live import GRID, ROOT, Grid, cli, wait_until
 
-from agent.cli.main import COMMANDS
+from agent import root
+from agent.cli.main import COMMANDS, grid
 
 LONG = "very-long-house-name-at-the-lane"  # 32 characters, the most there can be
 
@@ -61,7 +63,7 @@ def test_codes_2_wrong_usage(silent, tmp_path, monkeypatch):
 
 
 def test_code_3_nobody_answers(silent):
-    for words in (["status"], ["status", "--json"], ["watch"], ["siblings"], ["join", "h:1"], ["leave"], ["forget", "y"]):
+    for words in (["status", "--json"], ["watch"], ["siblings"], ["join", "h:1"]):
         done = cli(*words, "-c", str(silent))
         assert (done.returncode, done.stdout) == (3, ""), words
         assert done.stderr.startswith("grid: the agent of x does not answer (")
@@ -108,14 +110,16 @@ def test_check(silent, tmp_path):
 
 def test_files_of_the_checkout_are_fine():
     for path in (ROOT / "config" / "grid.toml", *(ROOT / "config" / "sample").glob("*.toml")):
-        assert cli("check", str(path)).returncode == 0, path
+        assert root.load(path).path == path
 
 
 def test_help_names_every_command():
     said = "\n".join(lines_of(cli("--help")))
     assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in COMMANDS)
     for name in COMMANDS:
-        assert lines_of(cli(name, "--help"))
+        done = CliRunner().invoke(grid, [name, "--help"])
+        assert done.exit_code == 0
+        assert done.output.startswith(f"Usage: grid {name} ")
 
 
 # what a running node says

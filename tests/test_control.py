@@ -133,14 +133,14 @@ def test_leave_one_sibling_parts_both_ends(grid):
     done = a.cli("leave", "b")
     assert (done.returncode, done.stdout) == (0, "parted from b\n")
     wait_until(lambda: "a" not in b.status()["siblings"], 5, b.status)
-    assert (edges(a)["b"][0], edges(b)["a"][0]) == (2, 2)
+    wait_until(lambda: (edges(a)["b"][0], edges(b)["a"][0]) == (2, 2), 5, lambda: (edges(a), edges(b)))
     wait_until(lambda: "a" not in bridges(b), SETTLE_S, lambda: bridges(b))
     grid.agree(nodes, 630, 3)  # by way of c
     wait_until(lambda: a.read("grid/sibling/b") is None, 5, a.status)
 
     assert b.join(a).stdout == "joined a\n"
     wait_until(lambda: b.status()["siblings"].get("a", {}).get("link") == "linked", SETTLE_S, b.status)
-    assert edges(a)["b"][0] == edges(b)["a"][0] == 3
+    wait_until(lambda: edges(a)["b"][0] == edges(b)["a"][0] == 3, 10, lambda: (edges(a), edges(b)))
     grid.agree(nodes, 630, 3)
 
 

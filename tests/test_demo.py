@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from live import GRID, Tap, alive, cli, free_ports, free_range, pid_in, wait_until
 
+from agent.broker import program
 from agent.cli.sample import graph
 
 SAMPLE = ["mill", "oak-house", "solar-barn", "workshop"]
@@ -139,7 +140,7 @@ def test_a_broker_brought_back_by_hand_is_ended_too(demo):
     wait_until(lambda: pid_in(folder / "mosquitto.pid") is None, 5)
     time.sleep(0.5)
     assert pid_in(folder / "mosquitto.pid") is None  # what is killed stays dead
-    back = subprocess.Popen(["mosquitto", "-c", folder / "mosquitto.conf"], stderr=subprocess.DEVNULL)
+    back = subprocess.Popen([program(), "-c", folder / "mosquitto.conf"], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: pid_in(folder / "mosquitto.pid"), 5)
         one.process.send_signal(signal.SIGTERM)
@@ -161,7 +162,7 @@ def test_for_some_seconds_in_a_temporary_directory():
     assert len([line for line in done.stdout.splitlines() if re.match(r"\d\d:\d\d:\d\d  \S+ +net ", line)]) == 2
 
 
-@pytest.mark.parametrize(("nodes", "kind"), [(1, "ring"), (3, "line"), (5, "full"), (5, "random")])
+@pytest.mark.parametrize(("nodes", "kind"), [(1, "ring"), (3, "line"), (3, "full"), (5, "random")])
 def test_graphs(demo, nodes, kind):
     one = demo(nodes, "--graph", kind, "--seed", "7", "--speed", "60").ready()
     ids = sorted(path.name for path in one.dir.iterdir() if path.is_dir())

@@ -58,6 +58,16 @@ def test_one_that_was_alive_is_remembered_though_its_info_never_came():
     assert (desk.summary["nodes"], desk.summary["low_w"]) == (2, -20_000)
 
 
+def test_the_card_is_written_only_when_something_slow_has_changed():
+    desk = grown()
+    assert not [effect for effect in desk.wait(60.0) if isinstance(effect, Save)]
+    desk.hear("$grid/in/b/b/state", state(50, 700))
+    assert not [effect for effect in desk.wait(60.0) if isinstance(effect, Save)]
+    desk.hear("$grid/in/b/c/info", info(1))
+    assert [effect.name for effect in desk.wait(60.0) if isinstance(effect, Save)] == ["records"]
+    assert "grid/node/c/info" in dict(json.loads(desk.kept["records"]))
+
+
 def test_no_version_is_used_twice_however_the_run_before_ended():
     used, kept = set(), {}
     for _ in range(3):
@@ -129,3 +139,7 @@ def test_a_memory_lost_node_jumps_above_its_past_once():
     assert published(desk.hear("$grid/in/c/me/state", state(1200, 9, instance="old"))) == {}
     assert published(desk.hear("grid/node/me/state", state(1200, 9)), "grid/node/me/state") != {}
     assert json.loads(desk.told["grid/node/me/state"])["instance"] == "aaaaaaaa"
+    desk.now += 0.1
+    assert published(desk.hear("$grid/in/c/me/state", state(1300, 9, instance="old"))) == {}  # one jump a second
+    desk.wait(1.0)
+    assert json.loads(desk.told["grid/node/me/state"])["version"] > 1300

@@ -1,16 +1,17 @@
 """The loop: one thread, one queue, a bounded flood, and last words at the end."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
-from queue import Full
 
 import pytest
-from live import wait_until
+from live import free_ports, wait_until
 
 from agent import loop
 from agent.events import Asked, Connected, Heard, Metered, Publish, Save, Started, Status, Tick, Warned
-from agent.loop import End, Inbox
+from agent.loop import Bell, End, Inbox
 from agent.node import Node
 from agent.own import MeterSlot, Settings
 from agent.wire import Tariff
@@ -26,14 +27,14 @@ class Desk:
     """A node in a loop on a thread of its own; everything it wants done is written down."""
 
     def __init__(self, outcome=None):
-        self.done, self.inbox, self.outcome, self.end = [], Inbox(maxsize=loop.ROOM), outcome, None
+        self.done, self.inbox, self.bell, self.outcome, self.end = [], Inbox(maxsize=loop.ROOM), Bell(), outcome, None
         self.node = Node(SETTINGS, "i1")
         loop.step(self.node, Started({}, time.time()), time.monotonic(), self.perform)
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
-        self.end = loop.run(self.node, self.inbox, self.perform)
+        self.end = loop.run(self.node, self.inbox, self.bell, self.perform)
 
     def perform(self, effect):
         self.done.append(effect)
@@ -43,7 +44,7 @@ class Desk:
         return [effect.payload for effect in list(self.done) if isinstance(effect, Publish) and effect.topic == topic]
 
     def close(self, end=End.STOP):
-        loop.poke(self.inbox, end)
+        self.bell.end = end
         self.thread.join(5)
         assert not self.thread.is_alive()
         return self.end
@@ -123,13 +124,42 @@ def test_an_outcome_is_heard_at_once():
         desk.close()
 
 
-def test_the_end_is_asked_for_even_when_the_queue_is_full():
+def test_the_end_comes_through_the_queue_too(desk):
+    desk.inbox.put(End.RESTART)
+    desk.thread.join(5)
+    assert desk.end is End.RESTART
+
+
+def test_drain_lets_go_a_source_that_waits_for_room():
     inbox = Inbox(maxsize=3)
     for _ in range(3):
         inbox.put_nowait(Tick(0.0))
-    with pytest.raises(Full):
-        inbox.put_nowait(Tick(0.0))
-    loop.poke(inbox, End.STOP)
-    assert inbox.get_nowait() is End.STOP
-    assert inbox.empty()
+    source = threading.Thread(target=inbox.put, args=(Tick(1.0),), daemon=True)
+    source.start()
     loop.drain(inbox)
+    source.join(5)
+    assert not source.is_alive()
+
+
+SIGNALLED = """
+import signal, sys, threading
+from agent import loop, root
+from agent.config import load
+
+class Inbox(loop.Inbox):
+    def get(self, block=True, timeout=None):
+        with self.mutex:  # as in the middle of any get
+            signal.raise_signal(signal.SIGTERM)
+        return super().get(block, timeout)
+
+loop.Inbox = root.Inbox = Inbox
+print(root.run(load(root.Path(sys.argv[1]))))
+"""
+
+
+def test_a_signal_in_the_middle_of_the_queue_is_no_deadlock(tmp_path):
+    """Seen on a busy machine: SIGTERM came while `get` held the queue's lock, and the agent hung for ever."""
+    (tmp_path / "grid.toml").write_text(f'[node]\nid = "x"\nrated_w = 1\n[mqtt]\nport = {free_ports(1)[0]}\n[state]\ndir = "."\n')
+    command = [sys.executable, "-c", SIGNALLED, str(tmp_path / "grid.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (0, "End.STOP\n"), done.stderr

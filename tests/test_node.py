@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from agent import records
 from agent.events import Bridges, Complain, Connected, Disconnected, Heard, Metered, Publish, Quiet, Stopping, Tick, Warned
 from agent.gone import is_gone
+from agent.hear import GREET
 from agent.node import REPAIR_S, UNPROVEN_S
 from drivers.reading import Reading
 
@@ -43,7 +45,8 @@ def test_a_newer_record_is_given_on_byte_for_byte_and_an_older_one_goes_nowhere(
     assert desk.hear(B + "later/on", odd) == [Publish("grid/node/b/later/on", odd, sure=True)]
     assert desk.hear("$grid/in/c/b/later/on", odd) == []
     assert desk.hear("$grid/in/c/b/later/on", b'{"version":4}') == []
-    assert desk.hear("grid/node/b/later/on", b'{"version":6}') == []  # it stands there already
+    later = b'{"version":6}'  # stands there already, or stood there until we connected and told what we had kept
+    assert desk.hear("grid/node/b/later/on", later) == [Publish("grid/node/b/later/on", later, sure=True)]
     assert desk.hear(B + "later/on", b'{"version":6}') == []
 
 
@@ -89,6 +92,8 @@ def test_a_clone_is_shown_everywhere_until_it_is_over():
     assert desk.told["grid/availability/b"] == b"online"
     assert "conflict-b" not in desk.alerts
     desk.hear(B + "state", state(10, quality="conflict"))
+    desk.wait(20.0)
+    assert desk.told["grid/availability/b"] == b"stale"
     desk.hear(B + "info", info(11, left=True))
     assert "conflict-b" not in desk.alerts
 
@@ -253,3 +258,27 @@ def test_after_its_broker_came_back_a_node_speaks_up_a_few_times():
     assert quiet <= 1
     assert "grid/node/me/state" in published(desk.do(Connected()))
     assert sum("grid/node/me/state" in published(desk.wait(0.25)) for _ in range(6)) == 2
+
+
+def test_a_newcomer_is_greeted_so_that_it_need_not_wait_for_heartbeats():
+    def beats(desk: Desk) -> int:
+        desk.wait(10.0)
+        desk.hear(B + "state", state(1))
+        return sum("grid/node/me/state" in published(desk.wait(0.25)) for _ in range(9))
+
+    assert beats(Desk()) == 3
+    crowd = Desk()
+    for number in range(GREET):
+        crowd.hear(f"$grid/in/b/c{number}/info", info(1))
+    assert beats(crowd) <= 1
+
+
+def test_another_record_of_the_same_version_is_no_growth():
+    desk = Desk()
+    desk.hear(B + "info", info(1))
+    copies = sorted((state(2, why=why) for why in ("x", "y")), key=records.digest)
+    for copy in copies:
+        desk.hear(B + "state", copy)
+        desk.now += 0.75
+    assert desk.told["grid/node/b/state"] == copies[1]
+    assert desk.summary["heard"] == 0

@@ -160,20 +160,25 @@ def test_kept_over_a_restart():
     a.join("b", B, 0.0)
     a.part("c", 5.0)
     again = Siblings("a")
-    again.load(a.dump())
+    again.load(a.dump(), 6.0)
     assert again.counters() == {"b": 1, "c": 2}
-    assert again.links() == (Bridge("b", "b.test", 1883),)  # the grace is over
+    assert [link.sibling for link in again.links()] == ["b", "c"]  # c may not have heard of the parting
     assert again.silent_s("b", 9.0) is None
     assert not again.tick(10.0)
     assert again.silent_s("b", 12.0) == 2.0
-    again.load(b'{"NO":{"counter":1},"d":{"counter":1}}')
-    assert again.joined() == ["d"]
+    assert again.tick(6.1 + GRACE_S)
+    assert [link.sibling for link in again.links()] == ["b"]
+    later = Siblings("a")
+    later.load(again.dump(), 90.0)
+    assert [link.sibling for link in later.links()] == ["b"]  # that grace is over
+    later.load(b'{"NO":{"counter":1},"d":{"counter":1}}', 90.0)
+    assert later.joined() == ["d"]
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"b":1}', b'{"b":{}}', b'{"b":{"counter":"1"}}'])
 def test_what_was_not_kept_by_us(data):
     with pytest.raises(WireError, match=r"^siblings: "):
-        Siblings("a").load(data)
+        Siblings("a").load(data, 0.0)
 
 
 def test_room_for_64_at_a_time_and_for_the_memory_of_many_more():

@@ -4,7 +4,7 @@ import json
 
 from desk import Desk, info, published, state
 
-from agent.events import Connected, Dialled, Metered, Quiet, Status
+from agent.events import Connected, Dialled, Disconnected, Metered, Quiet, Status
 from agent.own import MeterSlot
 from drivers.reading import Reading, absent
 
@@ -75,6 +75,9 @@ def test_a_link_needs_the_transport_and_a_moving_inbox():
     assert "grid/sibling/b" not in desk.told  # the broker itself says that
     desk.hear("grid/sibling/b", b"0")
     assert row()["b"]["link"] == "down"
+    desk.do(Disconnected())
+    desk.do(Connected())
+    assert row()["b"]["link"] == "linked"  # what the broker said before it went is not believed
     desk.hear("grid/sibling/b", b"1")
     desk.wait(13.0)
     assert row()["b"]["link"] == "silent"  # the transport is up, nothing comes

@@ -1,4 +1,4 @@
-"""What every published summary says is true, whatever fails: power cuts, wrong clocks, rumours of the dead; on the pretend network."""
+"""What every published summary says is true, whatever fails: power cuts, wrong clocks, rumours of the dead."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -72,13 +72,17 @@ class Judged(Fleet):
         elif payload not in self.said:
             self.wrong.append(f"{self.now:.2f} {card.key} gives on what {owner} never said: {payload!r}")
 
+    def lies(self, card: Card, topic: str) -> bytes:
+        """What a reader of this card's broker finds there."""
+        return card.retained.get(topic, b"")
+
     def _summary(self, card: Card, shown: Shown) -> None:
         self.summaries += 1
         if self.shown is not None:
             self.shown.setdefault(card.key, []).append((self.now, shown))
         rest, mine = 0, card.settings.id
         for member in shown.members:
-            said = self.said.get(card.retained.get(f"{NODE}{member}/state", b""))
+            said = self.said.get(self.lies(card, f"{NODE}{member}/state"))
             if member != mine:
                 rest += (said.net_w or 0) if said is not None else 10**15
         # a summary told again to a returned broker may be one own record behind
@@ -299,7 +303,7 @@ def course(fleet: Judged) -> list[tuple]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("count", "pairs"), [(10, ring(names(10))), (16, chords(names(16), seed=6, more=8))], ids=["ring", "chords"])
+@pytest.mark.parametrize(("count", "pairs"), [(10, ring(names(10))), (16, chords(names(16), seed=6, more=8))])
 def test_wrong_wall_clocks_change_nothing(count, pairs, seed, survived):
     """Every digest stands for the records of one and the same moment, whatever their dates say."""
     right = troubled_hour(Warped(seed), count, pairs)

@@ -56,6 +56,14 @@ def test_forged_and_emptied_canonical_topics_are_written_again():
     assert desk.hear("$grid/in/b/b/state", b"") == []
 
 
+def test_one_that_was_removed_wages_no_war_on_a_shared_broker():
+    desk = Desk(shared=True)
+    assert [effect.topic for effect in desk.hear("grid/node/me/info", b"")] == ["grid/node/me/info"]
+    desk.hear("grid/network/forgotten/me", b'{"version":1}')
+    assert desk.hear("grid/node/me/info", b"") == []
+    assert len(desk.hear("grid/network/forgotten/me", b"")) == 1
+
+
 def test_mending_has_its_measure():
     desk = Desk()
     count = sum(len(desk.hear("grid/node/me/state", b"")) for _ in range(5000))
