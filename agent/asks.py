@@ -87,6 +87,7 @@ def _come_back(node: Node, now: float) -> None:
     if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
         _forgotten_record(node, node.me, False, now)
         node.out += node.show.alert("forgotten", "", node.unix_s(now))
+        node.relate(now, moved=False)  # what we said as a removed node was cleared everywhere
 
 
 def _yield_tariff(node: Node) -> None:

@@ -22,6 +22,9 @@ def hear(node: Node, topic: str, payload: bytes, now: float) -> None:
         if sibling in node.siblings.edges:
             node.transport[sibling] = payload == b"1"
         return
+    if topic.startswith(node.show.view.lists):
+        mend.own_view(node, topic, payload, now)
+        return
     if topic == wire.BROKER_LOG:
         mend.broker_said(node, payload, now)
         return

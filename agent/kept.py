@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,17 +42,29 @@ def records(node: Node) -> Save:
 def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
     """Take up where the last run ended. What cannot be read is shown and done without: the siblings tell it again."""
     ceiling = 0
-    try:
-        if "versions" in kept:
-            ceiling = msgspec.json.decode(kept["versions"], type=Versions).ceiling
-        if "siblings" in kept:
-            node.siblings.load(kept["siblings"], now)
-        if "seeds" in kept:
-            node.met = msgspec.json.decode(kept["seeds"], type=list[str])
-        if "records" in kept:
-            _restore_records(node.book, kept["records"])
-    except (WireError, msgspec.DecodeError) as error:
-        node.out += node.show.alert("store", f"kept state is not of our form ({error}); going on without it", node.unix_s(now))
+    bad: list[str] = []
+
+    def read(name: str, part: Callable[[bytes], None]) -> None:
+        try:
+            if name in kept:
+                part(kept[name])
+        except (WireError, msgspec.DecodeError) as error:
+            bad.append(f"{name} ({error})")
+
+    def versions(data: bytes) -> None:
+        nonlocal ceiling
+        ceiling = min(msgspec.json.decode(data, type=Versions).ceiling, wire.MAX_VERSION // 2)
+
+    def seeds(data: bytes) -> None:
+        node.met = msgspec.json.decode(data, type=list[str])
+
+    read("versions", versions)
+    read("siblings", lambda data: node.siblings.load(data, now))
+    read("seeds", seeds)
+    read("records", lambda data: _restore_records(node.book, data))
+    if bad:
+        text = f"kept state is not of our form: {'; '.join(bad)}. Going on without it; the siblings tell it again"
+        node.out += node.show.alert("store", text, node.unix_s(now))
     own_info = node.book.get(node.me, INFO)
     node.left = own_info is not None and isinstance(own_info.record, Info) and own_info.record.left
     for kind in (STATE, INFO):
@@ -79,9 +91,15 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
 
 
 def _restore_records(book: Book, data: bytes) -> None:
+    """Take in every record that is one; a version of ours that judges more strictly may refuse some."""
+    refused = 0
     for topic, payload in msgspec.json.decode(data, type=list[tuple[str, bytes]]):
-        place = wire.place(topic)
-        book.keep(book.judge(place, payload)[1])
+        try:
+            book.keep(book.judge(wire.place(topic), payload)[1])
+        except WireError:
+            refused += 1
+    if refused:
+        raise WireError(f"{refused} refused")
 
 
 def seed_tariff(node: Node, first: bool) -> None:

@@ -19,6 +19,13 @@ def broker_said(node: Node, payload: bytes, now: float) -> None:
         node.show.refusals.add("too large for the broker", f"client {client[:80]!r}", now)
 
 
+def own_view(node: Node, topic: str, payload: bytes, now: float) -> None:
+    """In our own view only what we told may stand: no alert of an earlier run, no meter that is no more."""
+    told = node.show.told.get(topic, b"")
+    if payload != told:
+        write(node, topic, told, now)
+
+
 def refuse(node: Node, topic: str, place: Place | None, payload: bytes, reason: str, now: float) -> None:
     source = f"topic {topic[:80]!r}"
     first = node.show.refusals.total == 0

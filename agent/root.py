@@ -92,6 +92,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         wire.BROKER_LOG,
         *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")]),
     ]
+    topics += [f"{prefix}#" for prefix in view.lists]
     files = broker(config, inbox.put)
     files.write_main()
     bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)

@@ -6,6 +6,7 @@ import msgspec
 
 from agent.address import to_address
 from agent.events import Bridge
+from agent.life import STALE_S
 from agent.wire import WireError, is_id
 
 GRACE_S = 15.0  # a parted link stays up this long, so that the other end hears of it
@@ -89,6 +90,8 @@ class Siblings:
         if not edge.joined:
             edge.counter += 1
             edge.parted_s, edge.heard_s, edge.dial = None, now, True
+        elif edge.heard_s is None or now - edge.heard_s > STALE_S:
+            edge.dial = True  # it should have dialled us, and somebody is asking for the link now
         edge.address = address
         return before != (edge.counter, edge.dial, edge.address)
 

@@ -30,8 +30,9 @@ def live(node: Node) -> Prices | None:
 
 def digest(node: Node) -> str:
     """Hash over everything that net and price are made of."""
-    held = node.book.get("network", TARIFF)
-    return node.net.digest(held.hash if held is not None else b"", node.settings.zone.encode(), b"")
+    held, tariff = node.book.get("network", TARIFF), node.tariff
+    rule = rule_name(tariff.rule) if tariff is not None and tariff.rule in RULES else ""
+    return node.net.digest(held.hash if held is not None else b"", rule.encode(), node.settings.zone.encode(), b"")
 
 
 def build(node: Node, now: float) -> dict[str, Any]:

@@ -240,6 +240,7 @@ class View:
         root = f"grid/view/{node}/" if shared else "grid/"
         self.net, self.price, self.sell, self.summary = root + "net", root + "price", root + "price/sell", root + "summary"
         self.status = root + "agent/status"
+        self.lists = (root + "alert/", root + "availability/", root + "meter/")
         self._root = root
 
     def availability(self, node: str) -> str:

@@ -1,7 +1,7 @@
 """What is kept over a restart, and what becomes of it when it is damaged."""
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 from desk import Desk, info, published, state
@@ -109,8 +109,18 @@ def test_without_the_reserve_the_own_records_tell_where_to_go_on():
 @pytest.mark.parametrize("damage", [b"", b"\x00\xff", b"{", b"null", b'[["grid/net","e30="]]', b'[["grid/node/b/info","e30="]]'])
 def test_damage_is_shown_and_done_without(name, damage):
     desk = Desk(kept=grown().kept | {name: damage})
-    assert desk.alerts["store"].startswith("kept state is not of our form (")
+    assert desk.alerts["store"].startswith(f"kept state is not of our form: {name} (")
     assert {"grid/node/me/state", "grid/node/me/info", "grid/network/tariff"} <= desk.told.keys()
+
+
+def test_one_damaged_part_or_record_costs_no_other():
+    grown_kept = grown().kept
+    rows = json.loads(grown_kept["records"])
+    bad = [["grid/node/b/state", b64encode(b"{").decode()], *rows]
+    desk = Desk(kept=grown_kept | {"siblings": b"{", "records": json.dumps(bad).encode()})
+    assert "siblings (" in desk.alerts["store"]
+    assert "records (1 refused)" in desk.alerts["store"]
+    assert {topic for topic, _ in rows} <= desk.told.keys()
 
 
 def test_the_siblings_of_a_lost_memory_come_back_with_their_own_records():

@@ -64,6 +64,16 @@ def test_one_that_was_removed_wages_no_war_on_a_shared_broker():
     assert len(desk.hear("grid/network/forgotten/me", b"")) == 1
 
 
+def test_ghosts_in_our_own_view_are_cleared_and_strangers_words_written_over():
+    desk = Desk()
+    desk.wait(2.0, w=300)
+    for topic in ("grid/alert/old", "grid/meter/gone/w", "grid/availability/nobody"):
+        assert desk.hear(topic, b"from an earlier run") == [Publish(topic, b"", sure=True)]
+    assert desk.hear("grid/meter/main/w", b"0") == [Publish("grid/meter/main/w", b"300", sure=True)]
+    assert desk.hear("grid/meter/main/w", b"300") == []
+    assert desk.node.show.refusals.total == 0
+
+
 def test_mending_has_its_measure():
     desk = Desk()
     count = sum(len(desk.hear("grid/node/me/state", b"")) for _ in range(5000))

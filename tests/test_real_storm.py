@@ -9,7 +9,7 @@ from live import agreed, rss_mb
 from netns import CUBE, Witness, a_lan, within
 
 SEED = 7
-STORM_S, GAP_S = 25.0, 0.4  # a fault every so many seconds
+STORM_S, GAP_S = 20.0, 0.4  # a fault every so many seconds
 GROWN_MB = 6.0  # what a process may have grown by: Python's arenas and Mosquitto's buffers, no table that fills up
 
 

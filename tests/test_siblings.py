@@ -5,6 +5,7 @@ import random
 import pytest
 
 from agent.events import Bridge
+from agent.life import STALE_S
 from agent.siblings import ACKED_S, GRACE_S, MAX_COUNTER, MAX_EDGES, MAX_SIBLINGS, REDIAL_S, Edge, Siblings
 from agent.wire import WireError
 
@@ -126,6 +127,15 @@ def test_redial_when_the_one_that_dialled_is_silent_for_long():
     assert b.tick(50.1 + REDIAL_S)
     assert b.links() == (Bridge("a", "a.test", 1883),)
     assert not b.tick(51.0 + REDIAL_S)
+
+
+def test_joining_again_by_hand_dials_at_once_when_the_link_is_silent():
+    one = Siblings("a")
+    one.told("b", {"a": 1}, ["a"], "192.0.2.2:1883", 0.0)
+    assert not one.join("b", "192.0.2.2:1883", STALE_S)
+    assert one.join("b", "192.0.2.9:1883", STALE_S + 0.1)
+    assert [(link.sibling, link.host) for link in one.links()] == [("b", "192.0.2.9")]
+    assert one.counters() == {"b": 1}
 
 
 def test_no_redial_without_an_address_or_of_one_that_parted():
