@@ -69,25 +69,28 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
     _yield_tariff(node)
     known = event.node in node.siblings.joined()
     try:
-        _come_back(node, now)
+        back = _come_back(node, now)
         changed = node.siblings.join(event.node, event.address, now)
     except WireError as error:
         _answer(node, event.request, error=str(error))
         return
-    if changed:
+    if changed or back:
         node.relate(now)
         node.out.append(Complain(f"joined {event.node} at {event.address}"))
+    if back:
+        node.out.append(kept.records(node))  # at once: a restart must not find us gone, and linked
     _answer(node, event.request, joined=event.node, known=known)
 
 
-def _come_back(node: Node, now: float) -> None:
-    """Joining undoes that we left, or were removed."""
-    node.left = node.purged = False
+def _come_back(node: Node, now: float) -> bool:
+    """Joining undoes that we left, or were removed: True when there was something to undo."""
+    back, node.left, node.purged = node.left, False, False
     removed = node.book.get("network", FORGOTTEN + node.me)
     if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
         _forgotten_record(node, node.me, False, now)
         node.out += node.show.alert("forgotten", "", node.unix_s(now))
-        node.relate(now, moved=False)  # what we said as a removed node was cleared everywhere
+        back = True
+    return back
 
 
 def _yield_tariff(node: Node) -> None:
@@ -114,6 +117,8 @@ def _leave(node: Node, id_: str | None, request: int, now: float) -> None:
     if node.left:
         node.seeds.clear()
     node.relate(now)
+    if node.left:
+        node.out.append(kept.records(node))
     node.out.append(Complain(f"left {', '.join(parted) or 'the network'}"))
     _answer(node, request, left=parted, network=id_ is None)
 

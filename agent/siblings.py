@@ -11,7 +11,7 @@ from agent.wire import WireError, is_id
 
 GRACE_S = 15.0  # a parted link stays up this long, so that the other end hears of it
 ACKED_S = 1.0  # and this long once the other end has said so itself
-REDIAL_S = 300.0  # a sibling that dialled us and was silent this long may have lost its memory: then we dial
+REDIAL_S = 60.0  # a sibling that dialled us and is offline this long may have lost its memory: then we dial
 MAX_SIBLINGS = 64
 MAX_EDGES = 256  # in one info record, parted ones included
 MAX_COUNTER = 2**52  # nobody counts that far; leaves room to join and leave for ever after
