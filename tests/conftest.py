@@ -21,26 +21,30 @@ class Survived(NamedTuple):
     agree_s: float | None = None
 
 
-ROWS: list[Survived] = []
-
-
 @pytest.fixture
-def survived() -> Callable[[Survived], None]:
+def survived(record_property: Callable[[str, object], None]) -> Callable[[Survived], None]:
     """Put one row into the table; nothing may be lost, and no net wrong."""
 
     def add(row: Survived) -> None:
-        ROWS.append(row)
+        record_property("survived", list(row))
         assert (row.lost, row.wrong) == (0, 0), row
 
     return add
 
 
+def rows(terminalreporter: pytest.TerminalReporter) -> list[Survived]:
+    """The rows of all tests, on whatever worker they ran."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    return sorted(Survived(*row) for report in reports for name, row in report.user_properties if name == "survived")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not ROWS:
+    found = rows(terminalreporter)
+    if not found:
         return
     terminalreporter.section("faults survived")
     cells = [("case", "nodes", "faults", "lost updates", "wrong nets", "seconds to agree")]
-    for row in sorted(ROWS):
+    for row in found:
         agree = "-" if row.agree_s is None else f"{row.agree_s:.1f}"
         cells.append((row.case, str(row.nodes), str(row.faults), str(row.lost), str(row.wrong), agree))
     wide = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]

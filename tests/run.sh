@@ -12,5 +12,7 @@ if [ $# -eq 0 ]; then
     $bin/ruff check --quiet .
     say "mypy ..."
     $bin/mypy --no-error-summary
+    say "pytest, two files at a time ..."
+    set -- -n 2 --dist loadfile
 fi
 exec $bin/python -m pytest "$@"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from conftest import Survived
 from fleet import UNIX_S, Card, Fleet
-from graphs import Pairs, chords, line, names, ring
+from graphs import Pairs, chords, full, line, names, ring
 
 from agent.events import Connected, Event, Status
 from agent.wire import NETWORK, NODE, node_topic
@@ -332,3 +332,41 @@ def ages(fleet: Judged) -> None:
         number = fleet.ask(key, Status())
         rows = card.answers[number]["nodes"].values()
         assert all(row["age_s"] >= 0 for row in rows)
+
+
+# 3. rumours of the dead
+
+
+def rumour(gap_s: float) -> tuple[Judged, int]:
+    """Two parts lost the same node half a minute apart, before it died: how often anybody counts it after both come back."""
+    fleet = Judged(seed=1)
+    ids = names(5)
+    join(fleet, 5, full(ids))
+    away, behind, early, late, dead = ids
+    fleet.partition([away, behind], [early, late, dead])
+    fleet.run(30.0)
+    fleet.partition([early], [late, dead])
+    fleet.run(30.0)
+    fleet.crash(dead, power=True)
+    fleet.run(40.0)
+    counted = 0
+    for there, after_s in ((early, gap_s), (late, 40.0)):  # each brings another old copy
+        fleet.cuts -= {frozenset((away, there))}
+        fleet._link_up(fleet.cards[away], fleet.cards[there])
+        for _ in range(round(after_s / 0.2)):
+            fleet.run(0.2)
+            counted += sum(dead in fleet.cards[key].summary["members"] for key in fleet.alive())
+    return fleet, counted
+
+
+SOON = pytest.mark.xfail(reason="two old copies that come between 0.5 and 15 s apart are taken for life, for 15 s")
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 0.2, 16.0, *(pytest.param(gap_s, marks=SOON) for gap_s in (0.6, 2.0, 5.0, 14.0))])
+def test_old_copies_of_a_dead_node_do_not_make_it_count(gap_s, survived):
+    fleet, counted = rumour(gap_s)
+    assert not counted
+    fleet.heal()
+    rest = fleet.alive()
+    agree_s = fleet.until(lambda: fleet.agreed(*rest), within=15.0)
+    survived(Survived(f"pretend: rumours {gap_s:4.1f} s apart", 5, 3, *fleet.settled(), agree_s))
