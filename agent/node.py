@@ -269,6 +269,7 @@ class Node:
                 self.out.append(Publish(held.place.topic, held.payload, sure=True))
         self.speak(now)
         self.out += self.show.put(self.show.view.status, b"online")
+        summary.publish(self, now)  # or one from before these records would be told again
         self.out += self.show.again()
 
     def _stop(self, now: float) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,7 @@ def run(config: Config, own_broker: bool = False) -> End:
     inbox, bell = Inbox(maxsize=loop.ROOM), loop.Bell()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(bell, "end", End.STOP))
+    threading.excepthook = _die
     store = Store(config.state.dir)
     store.open()
     lock = claim(config.state.dir / "agent.pid")
@@ -139,12 +141,19 @@ def run(config: Config, own_broker: bool = False) -> End:
         control.close()
         loop.drain(inbox)
         poll.close()
+        loop.drain(inbox)  # a flood fills it again, and paho's thread would wait for room for ever
         bus.close()
         files.close()
         if mosquitto is not None:
             mosquitto.close()
         lock.truncate(0)  # a pid that stays would one day be another's
         lock.close()
+
+
+def _die(hook: threading.ExceptHookArgs) -> None:
+    """An exception that nobody foresaw ends the process visibly, on whatever thread: the service manager starts it again."""
+    threading.__excepthook__(hook)
+    os._exit(70)  # EX_SOFTWARE of sysexits.h
 
 
 def claim(pid_file: Path) -> IO[str]:

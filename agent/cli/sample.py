@@ -123,6 +123,8 @@ class Sample:
                 tables["node"]["id"] = f"n{number + 1:0{len(str(self.nodes))}d}-{tables['node']['id']}"
             folder = self.directory / tables["node"]["id"]
             folder.mkdir(parents=True, exist_ok=True)
+            for old in ("siblings", "records", "seeds"):  # of an earlier sample, perhaps with another graph
+                (folder / f"{old}.json").unlink(missing_ok=True)
             tables["mqtt"] = {"port": self.port + number, "bind": "127.0.0.1"}
             tables["state"] = {"dir": "."}
             for meter, tcp_port in zip(tables["meter"], free_ports(len(tables["meter"])), strict=True):
