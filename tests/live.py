@@ -221,8 +221,7 @@ class Node:
         return self.agent.wait(15)
 
     def kill_broker(self) -> None:
-        pid = self.broker_pid()
-        assert pid is not None, "no broker runs"
+        pid = wait_until(self.broker_pid, 10, "no broker runs")  # it may just be taking up a new link
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(pid), 5, "a killed broker ends")
 

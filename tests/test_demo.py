@@ -17,6 +17,8 @@ from agent.cli.sample import graph
 
 SAMPLE = ["mill", "oak-house", "solar-barn", "workshop"]
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # started by nohup it is ignored, here and in every child; the sample respects that
+
 
 def running(text):
     """Processes whose command line names this."""
