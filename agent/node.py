@@ -33,6 +33,7 @@ from agent.refute import Refute
 from agent.show import Show
 from agent.siblings import Siblings
 from agent.wire import INFO, STATE, Place, State, Tariff
+from drivers.reading import Reading
 
 REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
 SWEEP_S = 10.0
@@ -83,6 +84,7 @@ class Node:
     transport: dict[str, bool] = field(default_factory=dict)  # what the broker says of its links; a hint
     seeds: dict[str, float] = field(default_factory=dict)  # addresses of [network] join still to be tried, and when
     met: list[str] = field(default_factory=list)  # those that were reached once and need no other try
+    metered: dict[str, Reading] = field(default_factory=dict)
     unsaved: bool = False
     changed: bool = True  # the summary is behind
     idle_s: float = 0.0
@@ -158,8 +160,8 @@ class Node:
     def _metered(self, event: Metered, now: float) -> None:
         self.own.read(event.name, event.reading, self.unix_s(now), now)
         if self.own.changed() and self.own.due(now):
-            self.speak(now)  # before the meter's scalars: the record has the longer way to go
-        summary.meter(self, event.name, event.reading)
+            self.speak(now)
+        self.metered[event.name] = event.reading  # its scalars wait for the next tick: the record and the price go first
 
     def speak(self, now: float) -> None:
         """Publish our next state record."""

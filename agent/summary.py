@@ -86,6 +86,9 @@ def tick(node: Node, now: float) -> None:
     if now - node.summed_s >= HEARTBEAT_S:
         node.changed = True
     node.out += node.show.refused(node.unix_s(now), now)
+    for name, reading in node.metered.items():
+        meter(node, name, reading)
+    node.metered.clear()
     if now - node.looked_s >= LOOK_S:
         node.looked_s = now
         for id_ in members(node):

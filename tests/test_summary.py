@@ -3,8 +3,9 @@
 import json
 
 from desk import Desk, info, published, state
+from fleet import UNIX_S
 
-from agent.events import Connected, Dialled, Disconnected, Metered, Quiet, Status
+from agent.events import Connected, Dialled, Disconnected, Metered, Quiet, Status, Tick
 from agent.own import MeterSlot
 from drivers.reading import Reading, absent
 
@@ -94,13 +95,20 @@ def test_a_link_needs_the_transport_and_a_moving_inbox():
 
 def test_meters_are_shown_and_an_old_value_does_not_look_alive():
     desk = linked()
-    desk.do(Metered("main", Reading("good", "", {"w": 700, "hz": 50.01})))
+
+    def read(name, reading):
+        desk.do(Metered(name, reading))
+        desk.do(Tick(UNIX_S))
+
+    desk.do(Metered("main", Reading("good", "", {"w": 650})))
+    assert "grid/meter/main/w" not in desk.told  # the record and the price go first
+    read("main", Reading("good", "", {"w": 700, "hz": 50.01}))
     assert (desk.told["grid/meter/main/w"], desk.told["grid/meter/main/hz"]) == (b"700", b"50.01")
     assert desk.told["grid/meter/main/quality"] == b"good"
-    desk.do(Metered("main", Reading("good", "", {"w": 701})))
+    read("main", Reading("good", "", {"w": 701}))
     assert (desk.told["grid/meter/main/w"], "grid/meter/main/hz" in desk.told) == (b"701", False)
-    desk.do(Metered("main2", Reading("good", "", {"w": 5})))
-    desk.do(Metered("main", absent("timeout")))
+    read("main2", Reading("good", "", {"w": 5}))
+    read("main", absent("timeout"))
     assert [topic for topic in desk.told if topic.startswith("grid/meter/main/")] == ["grid/meter/main/quality"]
     assert desk.told["grid/meter/main/quality"] == b"absent"
     assert desk.told["grid/meter/main2/w"] == b"5"

