@@ -85,8 +85,7 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
 def _come_back(node: Node, now: float) -> bool:
     """Joining undoes that we left, or were removed: True when there was something to undo."""
     back, node.left, node.purged = node.left, False, False
-    removed = node.book.get("network", FORGOTTEN + node.me)
-    if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
+    if gone.outcast(node):
         _forgotten_record(node, node.me, False, now)
         node.out += node.show.alert("forgotten", "", node.unix_s(now))
         back = True

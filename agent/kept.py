@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import hear, wire
+from agent import gone, hear, wire
 from agent.events import Save
 from agent.own import RESERVE, Own
 from agent.records import Book
-from agent.wire import FORGOTTEN, INFO, STATE, TARIFF, Forgotten, Info, Tariff, WireError
+from agent.wire import INFO, STATE, TARIFF, Info, Tariff, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -81,8 +81,7 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
             info = kinds.get(INFO)
             if info is not None and isinstance(info.record, Info):
                 hear.told(node, info.place.owner, info.record, now)
-    removed = node.book.get("network", FORGOTTEN + node.me)
-    if removed is not None and isinstance(removed.record, Forgotten) and removed.record.forgotten:
+    if gone.outcast(node):
         node.out += node.show.alert("forgotten", "this node was removed; 'grid join HOST:PORT' brings it back", node.unix_s(now))
     node.seeds = {address: now for address in node.settings.join if address not in node.met and not node.settings.shared}
     seed_tariff(node, first=not node.siblings.joined() and not node.settings.join and not node.settings.shared)
