@@ -78,7 +78,7 @@ def take(node: Node, held: Held, now: float) -> None:
 
 
 def _lives(node: Node, id_: str, state: State, grew: bool, now: float) -> None:
-    if grew and node.life.grew(id_, now):
+    if grew and node.life.grew(id_, state.version, now):
         node.out.append(Complain(f"{id_} is heard"))
     elif not node.life.fresh(id_) and len(node.book.nodes) <= GREET:
         node.own.reborn(now)

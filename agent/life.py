@@ -8,40 +8,50 @@ HEARTBEAT_S = 5.0
 STALE_S = 3 * HEARTBEAT_S
 OFFLINE_S = 60.0
 APART_S = 0.5  # two old copies that wander in together after a healing are one growth, not two; births beat every 0.7 s
+NEXT = 2  # a live node's next state is the next version, or the one after where an info record came between
+SCATTERED = 4  # so many growths are life all the same: records of a busy node get lost, but so many old copies there are not
 
 Availability = Literal["online", "stale", "offline", "conflict"]
 
 
 @dataclass(slots=True)
 class Pulse:
-    """What we saw of one node's versions. `first_s` is the growth that began its return, None while it is fresh or silent."""
+    """What we saw of one node's versions. `first_s` is the growth that its return counts from, None while it is fresh or silent."""
 
     grew_s: float | None = None
     first_s: float | None = None
+    version: int = 0  # of the newest growth
+    growths: int = 0  # since its return began
     fresh: bool = False
     proven: bool = False  # has been fresh in this run, or was remembered from an earlier one
 
 
 @dataclass(slots=True)
 class Life:
-    """Freshness of every node: two growths within three heartbeats make it fresh, three heartbeats without one make it stale."""
+    """Freshness of every node: two growths in a row within three heartbeats make it fresh, three heartbeats without one make it stale.
+
+    In a row: old copies of a dead node that wander in after a healing, each from another island, are of versions far apart.
+    """
 
     pulses: dict[str, Pulse] = field(default_factory=dict)
 
-    def grew(self, node: str, now: float) -> bool:
+    def grew(self, node: str, version: int, now: float) -> bool:
         """This node's state version grew just now: True when that makes it fresh."""
         pulse = self.pulses.get(node)
         if pulse is None:
-            # the first record that we ever hear of a node is a copy of any age, so it counts as one growth at the most
-            self.pulses[node] = Pulse(grew_s=now, first_s=now)
-            return False
-        pulse.grew_s = now
+            pulse = self.pulses[node] = Pulse()  # the first record we ever hear is a copy of any age: one growth, like any first
+        follows = version - pulse.version <= NEXT
+        pulse.grew_s, pulse.version = now, version
         if pulse.fresh:
             return False
         if pulse.first_s is None or now - pulse.first_s > STALE_S:
-            pulse.first_s = now
+            pulse.first_s, pulse.growths = now, 1
             return False
         if now - pulse.first_s < APART_S:
+            return False
+        pulse.growths += 1
+        if not follows and pulse.growths < SCATTERED:
+            pulse.first_s = now
             return False
         pulse.fresh = pulse.proven = True
         pulse.first_s = None
