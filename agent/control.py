@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from agent import runtime
 from agent.events import Ask, Asked, Event, Forget, Join, Leave, Status
 
-NAME = "agent.sock"
 MAX_LINE = 4096
 PATIENCE_S = 5.0  # for a client that connects and says nothing
 
@@ -50,13 +50,13 @@ class Control:
 
     def open(self) -> None:
         """Raises OSError."""
-        path = self._directory / NAME
+        path = self._directory / runtime.SOCKET
         path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             # by way of the directory's descriptor: a socket's own path may have 107 characters at most (man 7 unix)
-            server.bind(f"/proc/self/fd/{folder}/{NAME}")
+            server.bind(f"/proc/self/fd/{folder}/{runtime.SOCKET}")
         finally:
             os.close(folder)
         path.chmod(0o600)
@@ -68,7 +68,7 @@ class Control:
         if self._server is not None:
             self._server.close()
             self._server = None
-            (self._directory / NAME).unlink(missing_ok=True)
+            (self._directory / runtime.SOCKET).unlink(missing_ok=True)
 
     def _serve(self, server: socket.socket) -> None:
         while True:
@@ -106,6 +106,7 @@ class Control:
 
 def ask(directory: Path, do: str, argument: str | None = None, wait_s: float = 15.0) -> bytes:
     """Put one command to the agent whose state is in this directory and wait for its answer. Raises Unreachable."""
+    directory = runtime.found(directory)
     try:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -113,14 +114,14 @@ def ask(directory: Path, do: str, argument: str | None = None, wait_s: float = 1
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(wait_s)
-            client.connect(f"/proc/self/fd/{folder}/{NAME}")
+            client.connect(f"/proc/self/fd/{folder}/{runtime.SOCKET}")
             client.sendall(msgspec.json.encode(Request(do, argument)) + b"\n")
             with client.makefile("rb") as lines:
                 answer = lines.readline()
     except OSError as error:
-        raise Unreachable(f"{directory / NAME}: {error.strerror or error}") from error
+        raise Unreachable(f"{directory / runtime.SOCKET}: {error.strerror or error}") from error
     finally:
         os.close(folder)
     if not answer:
-        raise Unreachable(f"{directory / NAME}: no answer")
+        raise Unreachable(f"{directory / runtime.SOCKET}: no answer")
     return answer

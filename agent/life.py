@@ -28,7 +28,8 @@ class Pulse:
 
 @dataclass(slots=True)
 class Life:
-    """Freshness of every node: two growths in a row within three heartbeats make it fresh, three heartbeats without one make it stale.
+    """Freshness of every node: two growths in a row within three heartbeats make it fresh,
+    three heartbeats without one make it stale.
 
     In a row: old copies of a dead node that wander in after a healing, each from another island, are of versions far apart.
     """

@@ -1,6 +1,5 @@
 """The composition root: builds one node with all its shells from its configuration, and runs it."""
 
-import fcntl
 import logging
 import os
 import signal
@@ -9,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from agent import config as configuration
-from agent import dial, loop, wire
+from agent import dial, loop, runtime, wire
 from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.config import Config, ConfigError
@@ -72,9 +71,9 @@ def settings(config: Config) -> Settings:
     )
 
 
-def broker(config: Config, put: Callable[[Event], None]) -> Broker:
+def broker(config: Config, directory: Path, put: Callable[[Event], None]) -> Broker:
     view = wire.View(config.node.id, config.mqtt.shared)
-    return Broker(config.node.id, config.state.dir, config.mqtt.port, config.mqtt.bind, view.sibling(""), put)
+    return Broker(config.node.id, directory, config.mqtt.port, config.mqtt.bind, view.sibling(""), put)
 
 
 def run(config: Config, own_broker: bool = False) -> End:
@@ -85,7 +84,7 @@ def run(config: Config, own_broker: bool = False) -> End:
     threading.excepthook = _die
     store = Store(config.state.dir)
     store.open()
-    lock = claim(config.state.dir / "agent.pid")
+    place, lock = runtime.claim(config.state.dir)
     kept, troubles = store.load()
     view = wire.View(config.node.id, config.mqtt.shared)
     topics = [
@@ -95,10 +94,10 @@ def run(config: Config, own_broker: bool = False) -> End:
         *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")]),
     ]
     topics += [f"{prefix}#" for prefix in view.lists]
-    files = broker(config, inbox.put)
+    files = broker(config, place, inbox.put)
     files.write_main()
     bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)
-    control = Control(config.state.dir, inbox.put)
+    control = Control(place, inbox.put)
     poll = Poll(config.meters, inbox.put)
     watch = Watch(config, load, inbox.put)
     mosquitto = Process(files.config, inbox.put) if own_broker and files.pid() is None else None
@@ -154,20 +153,6 @@ def _die(hook: threading.ExceptHookArgs) -> None:
     """An exception that nobody foresaw ends the process visibly, on whatever thread: the service manager starts it again."""
     threading.__excepthook__(hook)
     os._exit(70)  # EX_SOFTWARE of sysexits.h
-
-
-def claim(pid_file: Path) -> IO[str]:
-    """Write our pid, locked while the result is open: two agents on one state directory would fight. Raises OSError."""
-    file = pid_file.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        raise OSError(f"an agent (pid {file.read().strip()}) already runs on {pid_file.parent}") from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
 
 
 def start_logging() -> None:

@@ -1,5 +1,6 @@
 """Small files that survive a power cut: the old or the new, never a mixture, and a damaged one never stops the start."""
 
+import errno
 import os
 from hashlib import blake2b
 from pathlib import Path
@@ -28,8 +29,12 @@ class Store:
         self._owed: dict[str, bytes] = {}  # not written yet: the disk was full or read-only
 
     def open(self) -> None:
-        """Make the directory. Raises OSError when that cannot be."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the directory. Raises OSError when that cannot be; on a read-only card each `save` will say so."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
 
     def load(self) -> tuple[dict[str, bytes], list[str]]:
         """Everything readable by name, and a line for each file that had to be set aside."""

@@ -164,7 +164,8 @@ class Node:
         }
         self.path = self.folder / "grid.toml"
         self.path.write_text(toml_file(tables))
-        self.files = root.broker(root.load(self.path), lambda event: None)
+        config = root.load(self.path)
+        self.files = root.broker(config, config.state.dir, lambda event: None)
         self.files.write_main()
         self.broker = Process(self.files.config)
         self.agent: subprocess.Popen[bytes] | None = None

@@ -138,11 +138,15 @@ class Pi:
 
     # power and cable
 
-    def power_on(self) -> "Pi":
+    def power_on(self, own_broker: bool = False) -> "Pi":
+        """With `own_broker` the agent starts the Mosquitto, otherwise the service manager does, with the files beside the state."""
         self.plug_in()
         self.start_meter()
-        self.start_agent()
-        self.start_broker()
+        if own_broker:
+            self.start_agent("--broker")
+        else:
+            self.start_agent()
+            self.start_broker()
         return self
 
     def plug_in(self) -> None:
@@ -262,7 +266,10 @@ class Pi:
         self.lan.disks.append(self.state)
 
     def remount(self, how: str) -> None:
-        subprocess.run(("mount", "-o", f"remount,{how}", str(self.state)), check=True)
+        command = ("mount", "-o", f"remount,{how}", str(self.state))
+        subprocess.run(command, check=True)
+        for child in self.running.values():  # `ip netns exec` gave each a view of the mounts of its own
+            subprocess.run(("nsenter", "-t", str(child.pid), "-m", *command), check=True)
 
     # looks
 

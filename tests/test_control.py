@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 from live import SETTLE_S, Grid, free_ports, wait_until
 
-from agent import control
+from agent import control, runtime
 from agent.events import Asked, Forget, Join, Leave, Status
 
 
@@ -238,12 +238,12 @@ def door(tmp_path):
     yield folder, one, asked
     one.close()
     one.close()
-    assert not (folder / control.NAME).exists()
+    assert not (folder / runtime.SOCKET).exists()
 
 
 def test_requests_come_as_asks_and_answers_go_back(door):
     folder, one, asked = door
-    assert stat.S_IMODE((folder / control.NAME).stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / runtime.SOCKET).stat().st_mode) == 0o600
     for do, argument, ask in (
         ("join", "h:1", Join("h:1")),
         ("leave", None, Leave(None)),
@@ -267,7 +267,7 @@ def raw(folder, data):
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(10)
     fd = os.open(folder, os.O_RDONLY)
-    client.connect(f"/proc/self/fd/{fd}/{control.NAME}")
+    client.connect(f"/proc/self/fd/{fd}/{runtime.SOCKET}")
     os.close(fd)
     client.sendall(data)
     return client
@@ -313,7 +313,7 @@ def test_nobody_behind_the_door(tmp_path):
     with pytest.raises(control.Unreachable):
         control.ask(tmp_path, "status")
     stale = socket.socket(socket.AF_UNIX)
-    stale.bind(str(tmp_path / control.NAME))  # left by a kill -9
+    stale.bind(str(tmp_path / runtime.SOCKET))  # left by a kill -9
     stale.close()
     with pytest.raises(control.Unreachable, match="refused"):
         control.ask(tmp_path, "status")

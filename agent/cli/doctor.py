@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent import broker, control, poll, root
+from agent import broker, control, poll, root, runtime
 from agent.address import to_address
 from agent.cli.main import config_option, json_option
 from agent.cli.words import PROBLEM, find, say, say_json
@@ -110,7 +110,7 @@ def _broker(config: Config, agent: Agent) -> Iterator[Finding]:
         fix = f"grid run --broker -c {config.path}   # or: mosquitto -c {config.state.dir / 'mosquitto.conf'}"
         yield Finding("broker", False, f"nothing answers at {address}", fix)
         return
-    ours = root.broker(config, lambda event: None).pid() is not None or config.mqtt.shared
+    ours = root.broker(config, runtime.found(config.state.dir), lambda event: None).pid() is not None or config.mqtt.shared
     text = f"Mosquitto {major}.{minor} answers at {address}"
     if ours:
         yield Finding("broker", True, text)

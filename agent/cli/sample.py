@@ -133,7 +133,7 @@ class Sample:
             path.write_text(toml_file(tables))
             config = root.load(path)
             served += [self._served(number, meter) for meter in config.meters]
-            files = root.broker(config, lambda event: None)
+            files = root.broker(config, folder, lambda event: None)
             files.write_main()
             self.members.append(Member(config, files, Process(files.config)))
         (self.directory / "meters.json").write_text(json.dumps({"speed": self.speed, "seed": self.seed, "meters": served}))
@@ -238,7 +238,7 @@ class Sample:
 
 
 def _agent(pid_file: Path) -> int | None:
-    """The agent that runs in this file's directory: it holds a lock on the file (root.claim)."""
+    """The agent that runs in this file's directory: it holds a lock on the file (runtime.claim)."""
     try:
         with pid_file.open() as file:
             try:
