@@ -129,8 +129,9 @@ def _answers(host: str, port: int) -> bool:
 def _clock(config: Config, agent: Agent) -> Iterator[Finding]:
     """Of slot edges and dates only: nothing is ordered by the clock."""
     fix = "sudo timedatectl set-ntp true   # needs a way to a time server"
-    if time.time() < 1_700_000_000:
-        yield Finding("clock", False, f"it says {time.strftime('%Y-%m-%d')}: it was never set", fix)
+    now = time.gmtime()
+    if now.tm_year < 2024:
+        yield Finding("clock", False, f"it says {time.strftime('%Y-%m-%d', now)}: it was never set", fix)
         return
     buffer = ctypes.create_string_buffer(512)  # struct timex, zeroed: modes = 0 only reads
     state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
@@ -149,12 +150,11 @@ def _disk(config: Config, agent: Agent) -> Iterator[Finding]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if not os.access(folder, os.W_OK):
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        text = f"{folder} is mounted read-only; a dying card looks like that"
+        yield Finding("disk", False, text, "sudo dmesg | grep -i -E 'mmc|ext4'")
+    elif not os.access(folder, os.W_OK):
         yield Finding("disk", False, f"{folder} cannot be written by this user", f"sudo chown $USER {config.state.dir}")
-    elif os.statvfs(folder).f_flag & os.ST_RDONLY:
-        yield Finding(
-            "disk", False, f"{folder} is mounted read-only; a dying card looks like that", "sudo dmesg | grep -i -E 'mmc|ext4'"
-        )
     elif free < FREE_BYTES:
         yield Finding(
             "disk", False, f"only {free // 2**20} MB free at {folder}", "sudo apt clean; sudo journalctl --vacuum-size=20M"
