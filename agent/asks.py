@@ -22,7 +22,7 @@ def _answer(node: Node, request: int | None, **body: Any) -> None:
 def asked(node: Node, event: Asked, now: float) -> None:
     match event.ask:
         case Join(address):
-            _join(node, address, event.request)
+            _join(node, address, event.request, now)
         case Leave(id_):
             _leave(node, id_, event.request, now)
         case Forget(id_):
@@ -33,8 +33,13 @@ def asked(node: Node, event: Asked, now: float) -> None:
             assert_never(event.ask)
 
 
-def _join(node: Node, address: str, request: int) -> None:
+def _join(node: Node, address: str, request: int, now: float) -> None:
     if node.settings.shared:
+        if _come_back(node, now):
+            node.relate(now)
+            node.out.append(kept.records(node))
+            _answer(node, request, joined=node.me, known=True)
+            return
         _answer(node, request, error="this node shares its broker ([mqtt] shared = true): all nodes there are joined already")
         return
     where = to_address(address)
@@ -60,6 +65,12 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
             node.out += node.show.alert("join", "", node.unix_s(now))
     if event.node == node.me:
         text = f"{event.address} is this node itself, or a copy with the same [node] id"
+        if event.request is None:
+            node.out.append(Complain(text))
+        _answer(node, event.request, error=text)
+        return
+    if gone.removed(node, event.node):
+        text = f"{event.node} was removed from this network; on that node, 'grid join' with the address of this one brings it back"
         if event.request is None:
             node.out.append(Complain(text))
         _answer(node, event.request, error=text)

@@ -62,6 +62,11 @@ def bury(node: Node, id_: str, keep_info: bool, now: float) -> None:
     node.out += node.show.alert(f"conflict-{id_}", "", node.unix_s(now))
 
 
+def empty_inbox(node: Node, sibling: str) -> None:
+    """The link is gone: what it brought us stays in no topic. Where we dialled, the broker's fresh start does it as well."""
+    node.out += [Publish(wire.inbox_topic(sibling, held.place.topic), b"", sure=True) for held in node.book.all()]
+
+
 def clear(node: Node, held: Held) -> None:
     node.book.drop(held.place.owner, held.place.kind)
     topics = [held.place.topic, *(wire.inbox_topic(id_, held.place.topic) for id_ in node.siblings.edges)]

@@ -227,7 +227,11 @@ class Node:
         hear.answer(self, self.refute.tick(now), now)
         if self.own.due(now):
             self.speak(now)
+        parting = [id_ for id_, edge in self.siblings.edges.items() if edge.parted_s is not None]
         if self.siblings.tick(now):
+            for id_ in parting:
+                if self.siblings.edges[id_].parted_s is None:
+                    gone.empty_inbox(self, id_)
             self.relate(now)
         for address, at_s in self.seeds.items():
             if now >= at_s:

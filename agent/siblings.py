@@ -19,13 +19,17 @@ MAX_COUNTER = 2**52  # nobody counts that far; leaves room to join and leave for
 
 @dataclass(slots=True)
 class Edge:
-    """One sibling. `dial`: we keep the bridge; `address`: where its broker listens, as last learnt."""
+    """One sibling. `dial`: we keep the bridge; `address`: where its broker listens, as typed or as last learnt.
+
+    `moved`: what it says of its address itself, where we dial another: tried once that one has been silent for long.
+    """
 
     counter: int
     dial: bool = False
     address: str | None = None
     parted_s: float | None = None  # monotonic; None when the grace is over
     heard_s: float | None = None
+    moved: str | None = None
 
     @property
     def joined(self) -> bool:
@@ -125,6 +129,7 @@ class Siblings:
             edge.parted_s = min(edge.parted_s, now - GRACE_S + ACKED_S)
         if address and address != edge.address and not edge.dial:
             edge.address, changed = address, True
+        edge.moved = address if edge.dial and to_address(address or "") else None
         if edge.joined and edge.dial and self.me in dials and id_ < self.me and theirs % 2 == 1:
             edge.dial, changed = False, True
         return changed
@@ -151,13 +156,21 @@ class Siblings:
         return None if edge is None or edge.heard_s is None else now - edge.heard_s
 
     def tick(self, now: float) -> bool:
-        """Let parted links go after their grace, dial siblings that have fallen silent: True when the links changed."""
+        """Let parted links go after their grace, dial siblings that have fallen silent, the moved ones where they are now.
+
+        True when the links changed.
+        """
         changed = False
         for edge in self.edges.values():
             if edge.parted_s is not None and now - edge.parted_s > GRACE_S:
                 edge.parted_s, edge.dial, changed = None, False, True
             if edge.heard_s is None:
                 edge.heard_s = now
-            if edge.joined and not edge.dial and edge.address and now - edge.heard_s > REDIAL_S:
+            if not edge.joined or not edge.address or now - edge.heard_s <= REDIAL_S:
+                continue
+            if not edge.dial:
                 edge.dial, changed = True, True
+            elif edge.moved not in (None, edge.address):
+                edge.address, edge.moved, changed = edge.moved, edge.address, True  # the typed one may be right again one day
+                edge.heard_s = now
         return changed

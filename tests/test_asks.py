@@ -78,6 +78,12 @@ def test_leaving_one_sibling():
     assert desk.ask(Leave("b")) == {"left": ["b"], "network": False}
     assert json.loads(desk.told["grid/node/me/info"])["siblings"] == {"b": 2, "c": 1}
     assert "left" not in json.loads(desk.told["grid/node/me/info"])
+    desk.hear("$grid/in/b/d/info", info(1))
+    assert not published(desk.wait(15.0), "$grid/in/")
+    emptied = published(desk.wait(1.0), "$grid/in/")
+    assert {"$grid/in/b/d/info", "$grid/in/b/me/state"} <= emptied.keys()
+    assert set(emptied.values()) == {b""}
+    assert {topic.split("/")[2] for topic in emptied} == {"b"}  # c's stays
     assert desk.ask(Leave("b"))["error"] == "'b' is no sibling of this node; its siblings: c"
     assert Desk().ask(Leave("b"))["error"].endswith("its siblings: none")
 
@@ -190,6 +196,27 @@ def test_a_node_that_was_removed_says_so_and_comes_back_by_joining():
     assert again.alerts["forgotten"].startswith("somebody removed")
     again.hear("$grid/in/b/network/forgotten/me", b'{"version":7,"forgotten":false}')
     assert "forgotten" not in again.alerts
+
+
+def test_a_removed_node_is_not_joined_from_here():
+    desk = Desk(join=(B,))
+    desk.meet("b", 500)
+    desk.ask(Forget("b"))
+    for request in (5, None):
+        effects = joined(desk, request=request)
+        text = "b was removed from this network; on that node, 'grid join' with the address of this one brings it back"
+        assert answer(effects)["error"] == text if request else Complain(text) in effects
+    assert desk.node.siblings.joined() == []
+
+
+def test_a_removed_node_on_a_shared_broker_comes_back_by_a_join_as_well():
+    desk = Desk(shared=True)
+    desk.hear("grid/network/forgotten/me", b'{"version":4,"by":"c"}')
+    assert "forgotten" in desk.alerts
+    assert desk.ask(Join(B)) == {"joined": "me", "known": True}
+    assert "forgotten" not in desk.alerts
+    assert json.loads(desk.told["grid/network/forgotten/me"])["version"] == 5
+    assert "joined already" in desk.ask(Join(B))["error"]
 
 
 @pytest.mark.parametrize("first", [True, False])

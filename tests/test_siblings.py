@@ -159,6 +159,22 @@ def test_the_address_of_one_that_we_dial_is_what_was_typed():
     assert a.links() == (Bridge("b", "10.0.0.9", 1883),)
 
 
+def test_a_sibling_that_moved_is_dialled_where_it_says_that_it_is():
+    a = Siblings("a")
+    a.join("b", "192.0.2.2:1883", 0.0)
+    assert not a.told("b", {"a": 1}, [], "192.0.2.9:1883", 10.0)  # told by way of others
+    assert not a.tick(REDIAL_S)
+    assert a.tick(REDIAL_S + 0.1)
+    assert a.links() == (Bridge("b", "192.0.2.9", 1883),)
+    assert not a.tick(2 * REDIAL_S)
+    assert a.tick(2 * REDIAL_S + 0.2)  # nor is it there: the two take turns
+    assert a.links() == (Bridge("b", "192.0.2.2", 1883),)
+    a.heard("b", 130.0)
+    assert not a.tick(130.0 + REDIAL_S)
+    assert not a.told("b", {"a": 1}, [], "no address", 190.0)
+    assert not a.tick(500.0)
+
+
 def test_what_is_no_address_makes_no_link():
     a = Siblings("a", {"b": Edge(1, dial=True, address="no address"), "c": Edge(1, dial=True)})
     assert a.links() == ()
