@@ -69,12 +69,6 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
             node.out.append(Complain(text))
         _answer(node, event.request, error=text)
         return
-    if gone.removed(node, event.node):
-        text = f"{event.node} was removed from this network; on that node, 'grid join' with the address of this one brings it back"
-        if event.request is None:
-            node.out.append(Complain(text))
-        _answer(node, event.request, error=text)
-        return
     if event.local:
         node.local = event.local
     _yield_tariff(node)
@@ -90,7 +84,8 @@ def dialled(node: Node, event: Dialled, now: float) -> None:
         node.out.append(Complain(f"joined {event.node} at {event.address}"))
     if back:
         node.out.append(kept.records(node))  # at once: a restart must not find us gone, and linked
-    _answer(node, event.request, joined=event.node, known=known)
+    # the link is made all the same: by it that node hears that it was removed
+    _answer(node, event.request, joined=event.node, known=known, **({"removed": True} if gone.removed(node, event.node) else {}))
 
 
 def _come_back(node: Node, now: float) -> bool:

@@ -198,15 +198,13 @@ def test_a_node_that_was_removed_says_so_and_comes_back_by_joining():
     assert "forgotten" not in again.alerts
 
 
-def test_a_removed_node_is_not_joined_from_here():
-    desk = Desk(join=(B,))
+def test_joining_a_removed_node_says_that_it_has_to_come_back_by_itself():
+    desk = Desk()
     desk.meet("b", 500)
     desk.ask(Forget("b"))
-    for request in (5, None):
-        effects = joined(desk, request=request)
-        text = "b was removed from this network; on that node, 'grid join' with the address of this one brings it back"
-        assert answer(effects)["error"] == text if request else Complain(text) in effects
-    assert desk.node.siblings.joined() == []
+    assert answer(joined(desk)) == {"joined": "b", "known": False, "removed": True}
+    assert desk.node.siblings.joined() == ["b"]  # so that it hears of it
+    assert desk.summary["members"] == []
 
 
 def test_a_removed_node_on_a_shared_broker_comes_back_by_a_join_as_well():

@@ -113,6 +113,8 @@ def join(address: str, path: Path | None) -> None:
     """Become a sibling of the node at this address; it becomes ours by itself."""
     answer = ask(load(path), "join", address)
     say(f"{'already joined to' if answer['known'] else 'joined'} {answer['joined']}")
+    if answer.get("removed"):
+        say("it was removed from this network: it counts again after a 'grid join' on it, with an address of ours", err=True)
 
 
 @click.command()
