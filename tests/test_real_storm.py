@@ -77,6 +77,7 @@ def sizes(pis):
     return {(pi.id, name): rss_mb(pi.pid(name)) for pi in pis for name in ("agent", "broker")}
 
 
+@pytest.mark.timeout(STORM_S + 120)
 def test_storm_then_quiet(lan, survived):
     watts = {"a": -1000, "b": -3000, "c": 2000, "d": -500, "e": 5000, "f": -1500, "g": -300, "h": -200}
     pis = lan.network(CUBE, **watts)
