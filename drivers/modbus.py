@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.guard import Guard
 from drivers.reading import QUANTITIES, MeterError, Reading, flipped, worst
-from drivers.registers import Block, Map, Words, measure, plan
+from drivers.registers import Block, Map, MapError, Words, measure, plan, proofs
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusSerialClient, ModbusTcpClient
@@ -63,22 +63,27 @@ class Line:
 class Bus:
     """One line and its discipline: quiet time, pause between units, drain after silence, back-off, reconnection.
 
-    For one thread. A read blocks for two timeouts at most, plus DRAIN_MOST_S on a noisy serial line.
+    For one thread. A read blocks for two timeouts at most, plus DRAIN_MOST_S on a noisy serial line or connect_delay_s on TCP.
     """
 
     def __init__(self, line: Line, timeout_s: float = 0.5) -> None:
         self.line, self.timeout_s = line, timeout_s
         self.units: set[int] = set()
+        self.connect_delay_s = 0.0
         self._client: ModbusSerialClient | ModbusTcpClient | None = None
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._connect_failures, self._connect_not_before = 0, 0.0
         self._last_unit, self._last_end, self._drain = -1, 0.0, False
 
-    def expect(self, unit: int, count: int, timeout_s: float) -> None:
-        """Before open: a meter will ask `unit` for `count` registers at once, and may be kept waiting for timeout_s."""
+    def expect(self, unit: int, count: int, timeout_s: float, connect_delay_s: float = 0.0) -> None:
+        """Before open: a meter will ask `unit` for `count` registers at once, and may be kept waiting for timeout_s.
+
+        It answers nothing in the first connect_delay_s of a TCP connection.
+        """
         self.units.add(unit)
         self.timeout_s = max(self.timeout_s, timeout_s)
+        self.connect_delay_s = max(self.connect_delay_s, connect_delay_s)
         if self.line.host is None:  # request and answer are 13 bytes and the registers; the meter thinks for a while
             self.timeout_s = max(self.timeout_s, THINK_S + (13 + 2 * count) * 11 / self.line.baud)
 
@@ -177,6 +182,8 @@ class Bus:
             client.connect()
         if client.connected:
             self._connect_failures, self._drain = 0, self.line.host is None
+            if not self._drain:
+                time.sleep(self.connect_delay_s)
             return client
         self._connect_failures += 1
         self._connect_not_before = now + RECONNECT_S[min(self._connect_failures, len(RECONNECT_S)) - 1]
@@ -218,14 +225,17 @@ class Meter:
     """One unit of a bus, read by its map. `flip` is the installer's word that it is wired the other way round."""
 
     def __init__(self, bus: Bus, map_: Map, unit: int, flip: bool = False) -> None:
+        """Raises MapError when the map has no registers to read."""
+        if map_.protocol != "modbus":
+            raise MapError(f"{map_.id} speaks {map_.protocol}, which is not read by registers; give the model of a Modbus meter")
         self.bus, self.map, self.unit, self.flip = bus, map_, unit, flip
         self._fast, self._slowly, self._all = plan(map_, "fast"), plan(map_, "slow"), plan(map_, "all")
-        bus.expect(unit, max(block.count for block in self._all), map_.timeout_s)
+        bus.expect(unit, max(block.count for block in self._all), map_.timeout_s, map_.connect_delay_s)
         self._refused: set[Block] = set()  # optional blocks that this very device does not have
         self._slow_due = float("-inf")
         self._slow = Reading("good", "", {})
-        if any(map_.regs[name].slow for name in map_.ranges):
-            self._slow = Reading("suspect", f"its {' and '.join(map_.ranges)} were never read, so that its map is unproven", {})
+        if missing := proofs(map_):
+            self._slow = Reading("suspect", f"its {' and '.join(missing)} were never read, so that its map is unproven", {})
 
     def read(self, now: float) -> Reading:
         """The watts of this very call, with the slow quantities of at most SLOW_S ago or without. Raises MeterError.
@@ -278,7 +288,7 @@ class Meter:
     def _finished(self, reading: Reading) -> Reading:
         values = {name: reading.values[name] for name in QUANTITIES if name in reading.values}
         reading = Reading(reading.quality, reading.why, values)
-        return flipped(reading) if self.flip != self.map.flip else reading
+        return flipped(reading) if self.flip else reading
 
 
 def _joined(fast: Reading, slow: Reading) -> Reading:

@@ -88,11 +88,12 @@ def flipped(reading: Reading) -> Reading:
     it tells capacitive from inductive, not the direction (Eastron SDM630 protocol, note 1). Amps and va are magnitudes.
     """
     swap = {"import_wh": "export_wh", "export_wh": "import_wh"}
-    values = {swap.get(name, name): -value if _signed(name) else value for name, value in reading.values.items()}
+    values = {swap.get(name, name): -value if signed(name) else value for name, value in reading.values.items()}
     return Reading(reading.quality, reading.why, values)
 
 
-def _signed(name: str) -> bool:
+def signed(name: str) -> bool:
+    """The quantity has a direction: it changes sign when the meter is turned."""
     return name in ("w", "var") or name.startswith("w_l")
 
 

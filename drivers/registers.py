@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from drivers.reading import DIGITS, Number, Quality, Reading
+from drivers.reading import DIGITS, Number, Quality, Reading, signed
 
 Kind = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"]
 Order = Literal["big", "little"]
 Rate = Literal["fast", "slow", "all"]
+Protocol = Literal["modbus", "sunspec", "p1", "sml", "tic", "s0"]
+Device = Literal["meter", "generator"]
 _RATES: tuple[Rate, ...] = ("fast", "slow", "all")
 Words = Sequence[int]  # 16-bit registers in the order of their addresses
 
@@ -27,16 +29,23 @@ class MapError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reg:
-    """One quantity's place in the meter."""
+    """One quantity's place in the meter; or a raw number's, from which quantities are derived or the model is told."""
 
-    name: str  # canonical quantity, see reading.QUANTITIES
+    name: str  # canonical quantity, see reading.QUANTITIES; any other name is a raw number and never shown
     fc: int  # 3 holding, 4 input
     address: int  # zero-based, as on the wire
     kind: Kind
-    scale: Fraction = Fraction(1)  # quantity = raw * scale
+    scale: Fraction = Fraction(1)  # quantity = raw * scale; below 0 where the device counts the other way
     missing: frozenset[int] = frozenset()  # bit patterns that say "not available", as unsigned numbers
     slow: bool = False  # asked for every ten seconds, not every second
     optional: bool = False  # some devices of this model refuse it: asked for alone
+    one_of: frozenset[int] = frozenset()  # it must hold one of these, else the reading is suspect; asked for alone
+    say: str = ""  # the way out when it does not
+
+    @property
+    def alone(self) -> bool:
+        """It shares no request: one illegal address fails the whole block."""
+        return self.optional or bool(self.one_of)
 
     @property
     def count(self) -> int:
@@ -53,7 +62,7 @@ class Example:
     """Words a meter sent (or a manual prints) and the value they mean, after rounding."""
 
     name: str
-    words: tuple[int, ...]
+    words: Mapping[str, tuple[int, ...]]  # by register: one, or those a derived quantity is made of
     value: Number
     source: str
 
@@ -68,20 +77,28 @@ class Map:
     phases: int
     trust: str  # A vendor document and one independent implementation, B two implementations, C one source
     sources: tuple[str, ...]
+    protocol: Protocol  # only "modbus" has registers; another one's readers know their own
+    device: Device  # a generator's w is - when it produces, as that of a meter in front of it
+    directional: bool  # False: it shows the size of w only, so that it cannot tell taking from giving
+    alike: tuple[str, ...]  # models that are easily taken for this one
     baud: int  # factory setting, like framing and unit
     framing: str
     unit: int
+    tcp_port: int | None  # None: a meter on a serial line; behind a gateway it has the gateway's port
+    connect_delay_s: float  # it answers nothing for this long after a connection was made
+    single_client: bool  # a second connection breaks the first; nothing can be done about it but to know
     word_order: Order
     max_regs: int  # most registers of one request
     max_gap: int  # unused registers that may be read along
     align: int  # start and count must be multiples of it
     timeout_s: float  # the meter may take this long to answer
-    flip: bool  # the device counts the other way round
     regs: Mapping[str, Reg]
+    derived: Mapping[str, tuple[tuple[int, str], ...]]  # quantity -> its terms (+1 or -1, register)
     ranges: Mapping[str, tuple[Fraction, Fraction]]  # plausible values
     sums: Mapping[str, tuple[str, ...]]  # quantity -> its parts
     sum_abs: Fraction  # tolerance of the sums, absolute …
     sum_rel: Fraction  # … or relative to the total, whichever is greater
+    wrap_wh: int | None  # the counters start again at 0 after this many
     examples: tuple[Example, ...]
 
 
@@ -103,10 +120,7 @@ class Block:
 
 
 def plan(map_: Map, rate: Rate) -> tuple[Block, ...]:
-    """The fewest requests that a greedy walk finds for the registers of that rate, within the map's limits.
-
-    An optional register has a block of its own: one illegal address fails the whole block.
-    """
+    """The fewest requests that a greedy walk finds for the registers of that rate, within the map's limits."""
     wanted = [reg for reg in map_.regs.values() if rate == "all" or reg.slow == (rate == "slow")]
     blocks: list[list[Reg]] = []
     for reg in sorted(wanted, key=lambda reg: (reg.fc, reg.address)):
@@ -119,7 +133,7 @@ def plan(map_: Map, rate: Rate) -> tuple[Block, ...]:
 
 def _joins(map_: Map, block: Sequence[Reg], reg: Reg) -> bool:
     first, last = block[0], block[-1]
-    if first.fc != reg.fc or first.optional or reg.optional:
+    if first.fc != reg.fc or first.alone or reg.alone:
         return False
     return reg.address - last.end <= map_.max_gap and reg.end - first.address <= map_.max_regs
 
@@ -165,14 +179,65 @@ def rounded(name: str, value: Number | Fraction) -> Number:
 
 def measure(map_: Map, raw: Mapping[str, Words]) -> Reading:
     """The reading that these words make: "suspect" with a reason when a value is implausible. Needs no particular register."""
+    exact = _exact(map_, raw, map_.word_order)
+    why = [*_wrong_device(map_, exact), *_out_of_range(map_, raw, exact), *_wrong_sums(map_, exact)]
+    quality: Quality = "suspect" if why else "good"
+    return Reading(quality, "; ".join(why), {name: rounded(name, value) for name, value in exact.items() if name in DIGITS})
+
+
+def words_of(map_: Map, values: Mapping[str, Number]) -> dict[str, tuple[int, ...]]:
+    """The words of every register of a meter that shows `values`: `measure` the other way round.
+
+    A meter without direction shows sizes. Raises KeyError for a quantity that is not in `values`, ValueError when one does not fit.
+    """
+    known = dict(values)
+    if not map_.directional:
+        known |= {name: abs(value) for name, value in known.items() if signed(name)}
+    for name, terms in map_.derived.items():
+        left = known[name] - sum(sign * known[part] for sign, part in terms if part in known)
+        for sign, part in terms:
+            if part not in known:
+                known[part] = max(sign * left, 0)
+                left -= sign * known[part]
+    known |= {name: min(reg.one_of) for name, reg in map_.regs.items() if reg.one_of}
+    return {name: encode(reg, known[name], map_.word_order) for name, reg in map_.regs.items()}
+
+
+def proofs(map_: Map) -> list[str]:
+    """The slow quantities and registers that must once have been read well before the watts can be believed."""
+    told = [name for name, reg in map_.regs.items() if reg.one_of and not reg.optional]
+    return [name for name in (*told, *map_.ranges) if any(map_.regs[part].slow for part in _parts(map_, name))]
+
+
+def _parts(map_: Map, name: str) -> list[str]:
+    """The registers that a quantity is made of."""
+    return [part for _, part in map_.derived.get(name, ((1, name),))]
+
+
+def _exact(map_: Map, raw: Mapping[str, Words], order: Order) -> dict[str, Number | Fraction]:
     exact: dict[str, Number | Fraction] = {}
     for name, words in raw.items():
-        value = decode(map_.regs[name], words, map_.word_order)
+        value = decode(map_.regs[name], words, order)
         if value is not None:
             exact[name] = value
-    why = [*_out_of_range(map_, raw, exact), *_wrong_sums(map_, exact)]
-    quality: Quality = "suspect" if why else "good"
-    return Reading(quality, "; ".join(why), {name: rounded(name, value) for name, value in exact.items()})
+    for name, terms in map_.derived.items():
+        if all(part in exact for _, part in terms):
+            exact[name] = sum((sign * Fraction(exact[part]) for sign, part in terms), Fraction(0))
+    return exact
+
+
+def _model(map_: Map) -> str:
+    others = f" (and not {' or '.join(map_.alike)})" if map_.alike else ""
+    return f"{map_.id} the right model{others}"
+
+
+def _wrong_device(map_: Map, exact: Mapping[str, Number | Fraction]) -> list[str]:
+    return [
+        f"{name} (register 0x{reg.address:04X}) reads {exact[name]}, not {' or '.join(map(str, sorted(reg.one_of)))}; "
+        + (reg.say or f"is {_model(map_)}?")
+        for name, reg in map_.regs.items()
+        if reg.one_of and name in exact and exact[name] not in reg.one_of
+    ]
 
 
 def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Number | Fraction]) -> list[str]:
@@ -181,11 +246,11 @@ def _out_of_range(map_: Map, raw: Mapping[str, Words], exact: Mapping[str, Numbe
         if name not in exact or low <= exact[name] <= high:
             continue
         other: Order = "little" if map_.word_order == "big" else "big"
-        turned = decode(map_.regs[name], raw[name], other)
+        turned = _exact(map_, raw, other).get(name)
         if turned is not None and low <= turned <= high:
             way_out = f'this meter sends its words the other way round: try word_order = "{other}" in a copy of its map'
         else:
-            way_out = f"is {map_.id} the right model, and is the phase connected?"
+            way_out = f"is {_model(map_)}, and is the phase connected?"
         why.append(f"{name} reads {float(exact[name]):.6g}, outside {float(low):g} to {float(high):g}; {way_out}")
     return why
 
@@ -198,5 +263,5 @@ def _wrong_sums(map_: Map, exact: Mapping[str, Number | Fraction]) -> list[str]:
         total, made = float(exact[name]), sum(float(exact[part]) for part in parts)
         if abs(total - made) > max(float(map_.sum_abs), float(map_.sum_rel) * abs(total)):
             parts_make = f"{' + '.join(parts)} make {made:.6g}"
-            why.append(f"{name} reads {total:.6g}, but {parts_make}; is {map_.id} the right model?")
+            why.append(f"{name} reads {total:.6g}, but {parts_make}; is {_model(map_)}?")
     return why

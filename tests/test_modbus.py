@@ -9,6 +9,7 @@ import threading
 import time
 import tty
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from drivers.catalog import find
 from drivers.mapfile import parse
 from drivers.modbus import Bus, Line, Meter, Refusal
 from drivers.reading import MeterError
-from drivers.registers import encode, plan
+from drivers.registers import MapError, encode, plan, words_of
 
 SDM120 = find("eastron-sdm120")
 TRUE = {"w": 1000, "v_l1": 230.5, "a_l1": 4.3, "va": 1000, "var": 0, "pf": 1.0, "hz": 50.0, "import_wh": 5000, "export_wh": 0}
@@ -405,10 +406,10 @@ def enveloped(request: bytes, pdu: bytes) -> bytes:
 
 
 @contextmanager
-def tcp(script, unit=1):
+def tcp(script, unit=1, map_=SDM120):
     gateway = Gateway(script)
     bus = Bus(Line("127.0.0.1", gateway.tcp_port, None), TIMEOUT_S)
-    meter = Meter(bus, SDM120, unit)
+    meter = Meter(bus, map_, unit)
     bus.timeout_s = TIMEOUT_S
     bus.open()
     try:
@@ -482,3 +483,64 @@ def test_an_impossible_host_name_is_an_error_of_the_read():
     with pytest.raises(MeterError, match="no connection"):
         Meter(bus, SDM120, 1).read(0.0)
     bus.close()
+
+
+def test_a_device_that_needs_a_rest_after_the_connection_gets_it_once_a_connection():
+    asked = []
+
+    def script(request, n):
+        asked.append(time.monotonic())
+        return None if n == 2 else right(request)
+
+    with tcp(script, map_=replace(SDM120, connect_delay_s=0.05)) as (gateway, bus, _):
+        assert bus.connect_delay_s == 0.05
+        began = time.monotonic()
+        bus.read_block(1, W, 0.0)
+        assert asked[0] - began >= 0.05
+        with pytest.raises(MeterError):
+            bus.read_block(1, W, 1.0)
+        began = time.monotonic()
+        bus.read_block(1, W, 2.0)
+        assert asked[2] - began >= 0.05
+        assert gateway.connections == 2
+
+
+def test_watts_are_suspect_until_model_and_setting_are_right():
+    em24, ident, application = find("gavazzi-em24-e1"), [340], [0]
+    shown = dict.fromkeys(em24.regs, 0) | {"w": -1234, "w_l1": -1234, "v_l1": 230, "hz": 50}
+
+    def script(request, n):
+        fc, address = request[7], int.from_bytes(request[8:10], "big")
+        words = words_of(em24, shown) | {"ident": ident, "require": application}
+        held = {reg.address + i: word for name, reg in em24.regs.items() if reg.fc == fc for i, word in enumerate(words[name])}
+        asked.append((fc, address))
+        return enveloped(request, answer(request[6:], held))
+
+    asked = []
+    with tcp(script, map_=em24) as (_, _, meter):
+        reading = meter.read(0.0)
+        assert (reading.quality, reading.values["w"]) == ("suspect", -1234)
+        assert "ident (register 0x000B) reads 340" in reading.why
+        assert "set the EM24's application to H" in reading.why
+        ident[0] = 1650
+        assert "ident" in meter.read(9.0).why
+        assert "ident" not in meter.read(10.0).why
+        application[0] = 7
+        reading = meter.read(20.0)
+        assert (reading.quality, reading.why) == ("good", "")
+        assert not {"ident", "require"} & set(reading.values)
+        assert asked.count((3, 0x000B)) == asked.count((3, 0xA000)) == 2 + 1 + 2  # suspect ones are looked at twice
+
+
+def test_a_model_that_is_not_read_by_registers_is_refused():
+    with pytest.raises(MapError, match="p1 speaks p1, which is not read by registers; give the model of a Modbus meter"):
+        Meter(Bus(Line("127.0.0.1", 502, None)), find("p1"), 1)
+
+
+def test_a_meter_that_gives_all_at_once_is_asked_once():
+    pzem = find("peacefair-pzem004t-v3")
+    frame = bytes.fromhex("010414 08D1 006C0000 00F40000 00260000 01F4 0064 0000 5134")  # ESPHome, Tasmota
+    with serial(lambda request, n: [(0, framed(frame[:2] + b"\x12" + frame[3:21]))], map_=pzem) as (device, _, meter):
+        values = {"w": 24, "v_l1": 225.7, "a_l1": 0.108, "hz": 50.0, "pf": 1.0, "import_wh": 38}
+        assert (meter.read(0.0).values, meter.read(0.0).quality) == (values, "good")
+        assert [request[:6].hex() for request in device.requests] == ["010400000009"] * 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drivers.mapfile import parse
 from drivers.reading import QUANTITIES
-from drivers.registers import FORMATS, MapError, Reg, decode, encode, measure, plan, readable, rounded
+from drivers.registers import FORMATS, MapError, Reg, decode, encode, measure, plan, proofs, readable, rounded, words_of
 
 MINIMAL = """\
 [meter]
@@ -35,6 +35,44 @@ range = { v_l1 = [85, 300], hz = [44, 66] }
 sum = { w = ["w_l1", "w_l2"] }
 """
 TEST = parse(MINIMAL, "test.toml")
+# w is derived from two numbers that are no quantities, va from quantities; two registers tell model and setting
+WIDE = parse(
+    """\
+[meter]
+id = "wide"
+vendor = "Nobody"
+models = ["W1"]
+phases = 1
+trust = "C"
+sources = ["made for this test"]
+alike = ["test", "other"]
+[read]
+fc = 4
+[ident]
+at = 11
+type = "u16"
+fc = 3
+one_of = [1650, 1648]
+[require]
+at = 2
+type = "u32"
+one_of = [7]
+say = "set its application to H"
+optional = true
+[regs]
+in_w = { at = 0, type = "u16", scale = 0.1, raw = true, missing = 0xFFFF }
+out_w = { at = 1, type = "u16", scale = 0.1, raw = true, missing = 0xFFFF }
+w_l1 = { at = 4, type = "i16" }
+w_l2 = { at = 5, type = "i16" }
+hz = { at = 6, type = "u16", scale = 0.01 }
+[derive]
+w = { sum = ["in_w", "-out_w"] }
+va = { sum = ["w_l1", "w_l2"] }
+[check]
+range = { w = [-100, 100], hz = [44, 66] }
+""",
+    "wide.toml",
+)
 
 # By hand. -1234.5 W ends in a tie and goes to the even neighbour.
 DECODED = [
@@ -109,12 +147,12 @@ def test_what_does_not_fit_is_not_encoded(kind, value):
         encode(Reg("w", 4, 0, kind), value, "big")
 
 
-def words_of(**values):
+def sent(**values):
     return {name: encode(TEST.regs[name], value, "big") for name, value in values.items()}
 
 
 def test_a_plausible_reading_is_good():
-    reading = measure(TEST, words_of(w=1000, w_l1=400.2, w_l2=599.8, v_l1=230.2, hz=50.01))
+    reading = measure(TEST, sent(w=1000, w_l1=400.2, w_l2=599.8, v_l1=230.2, hz=50.01))
     assert (reading.quality, reading.why) == ("good", "")
     assert reading.values == {"w": 1000, "w_l1": 400, "w_l2": 600, "v_l1": 230.2, "hz": 50.01}
 
@@ -129,7 +167,7 @@ def test_a_pattern_for_unavailable_is_missing_and_no_zero():
 
 
 def test_swapped_words_are_suspect_and_the_way_out_is_named():
-    swapped = {name: words[::-1] for name, words in words_of(v_l1=230.2, w=1000).items()}
+    swapped = {name: words[::-1] for name, words in sent(v_l1=230.2, w=1000).items()}
     reading = measure(TEST, swapped)
     assert reading.quality == "suspect"
     assert 'try word_order = "little"' in reading.why
@@ -138,7 +176,7 @@ def test_swapped_words_are_suspect_and_the_way_out_is_named():
 
 
 def test_a_dead_phase_is_suspect_without_blaming_the_words():
-    reading = measure(TEST, words_of(v_l1=0))
+    reading = measure(TEST, sent(v_l1=0))
     assert reading.quality == "suspect"
     assert "word_order" not in reading.why
     assert "is test the right model" in reading.why
@@ -158,9 +196,74 @@ def test_a_dead_phase_is_suspect_without_blaming_the_words():
     ],
 )
 def test_the_phases_must_add_up(w, w_l1, w_l2, quality):
-    reading = measure(TEST, words_of(w=w, w_l1=w_l1, w_l2=w_l2))
+    reading = measure(TEST, sent(w=w, w_l1=w_l1, w_l2=w_l2))
     assert reading.quality == quality
     assert (quality == "good") == (reading.why == "")
+
+
+# (in_w, out_w in 0.1 W; w)
+@pytest.mark.parametrize(("in_w", "out_w", "w"), [(505, 0, 50), (0, 515, -52), (995, 994, 0), (0xFFFF, 0, None), (0, 0xFFFF, None)])
+def test_derived_watts_are_made_of_raw_registers_that_are_not_shown(in_w, out_w, w):
+    reading = measure(WIDE, {"in_w": (in_w,), "out_w": (out_w,)})
+    assert reading.quality == "good"
+    assert reading.values == ({} if w is None else {"w": w})
+    assert w is None or type(reading.values["w"]) is int
+
+
+def test_a_derived_quantity_is_checked_like_any_other():
+    reading = measure(WIDE, {"in_w": (0,), "out_w": (2000,)})
+    assert reading.quality == "suspect"
+    assert "w reads -200, outside -100 to 100; is wide the right model (and not test or other), and is the phase" in reading.why
+    turned = replace(WIDE, ranges={"va": (Fraction(-1), Fraction(1))})  # words of one register look the same either way
+    assert "word_order" not in measure(turned, {"w_l1": (5,), "w_l2": (0,)}).why
+
+
+def test_a_register_that_must_hold_a_number_tells_what_is_wrong():
+    assert measure(WIDE, {"ident": (1648,), "require": (0, 7)}) == measure(WIDE, {})
+    reading = measure(WIDE, {"ident": (340,), "require": (0, 3)})
+    assert reading.quality == "suspect"
+    assert reading.why == (
+        "ident (register 0x000B) reads 340, not 1648 or 1650; is wide the right model (and not test or other)?; "
+        "require (register 0x0002) reads 3, not 7; set its application to H"
+    )
+    assert reading.values == {}
+
+
+def test_what_must_hold_a_number_is_asked_for_alone():
+    blocks = [(block.fc, block.address, block.count, block.optional) for block in plan(WIDE, "all")]
+    assert blocks == [(3, 11, 1, False), (4, 0, 2, False), (4, 2, 2, True), (4, 4, 3, False)]
+
+
+def test_what_proves_a_map_is_what_is_slow():
+    assert proofs(TEST) == ["v_l1", "hz"]
+    assert proofs(WIDE) == ["ident"]  # hz comes with every read here, and some devices have no "require"
+    assert proofs(replace(WIDE, regs={"hz": WIDE.regs["hz"]}, derived={}, ranges={"hz": WIDE.ranges["hz"]})) == []
+
+
+@pytest.mark.parametrize(("w", "held"), [(50, (500, 0)), (-50, (0, 500)), (0, (0, 0))])
+def test_a_pretend_meter_holds_the_words_of_what_it_shows(w, held):
+    values = {"w": w, "w_l1": -30, "w_l2": 20, "va": -10, "hz": 50.0}
+    words = words_of(WIDE, values)
+    assert (*words["in_w"], *words["out_w"]) == held
+    assert (words["ident"], words["require"]) == ((1648,), (0, 7))
+    assert measure(WIDE, words).values == values
+    sizes = replace(WIDE, directional=False)
+    assert measure(sizes, words_of(sizes, values | {"va": 50})).values == values | {"w": abs(w), "w_l1": 30, "va": 50}
+
+
+def test_a_pretend_meter_needs_every_value_and_room_for_it():
+    with pytest.raises(KeyError):
+        words_of(TEST, {"w": 1})
+    with pytest.raises(ValueError, match="does not fit its register"):
+        words_of(WIDE, {"w": 7000, "w_l1": 0, "w_l2": 0, "va": 0, "hz": 50})
+
+
+@given(st.integers(-32768, 32767), st.sampled_from(["0.1", "1", "10"]))
+def test_a_turned_register_survives_too(raw, scale):
+    reg = Reg("w", 3, 0, "i16", -Fraction(scale))
+    value = decode(reg, (raw & 0xFFFF,), "big")
+    assert value == -raw * Fraction(scale)
+    assert encode(reg, value, "big") == (raw & 0xFFFF,)
 
 
 def test_the_plan_by_hand():
