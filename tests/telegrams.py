@@ -1,0 +1,235 @@
+"""Telegrams of every kind that the readers of pushed text know, as their makers publish the formats, with right checksums."""
+
+from drivers.p1 import crc16
+
+
+def p1(text: str, crc: bool = True) -> bytes:
+    body = text.strip().replace("\n", "\r\n").encode() + b"\r\n!"
+    return body + (b"%04X" % crc16(body) if crc else b"") + b"\r\n"
+
+
+def group(label: str, *rest: str, tab: bool = False) -> bytes:
+    """One group of a TIC frame, with its checksum by the formula of Enedis-NOI-CPT_54E, 5.3.6."""
+    separator = "\t" if tab else " "
+    body = separator.join((label, *rest))
+    total = sum((body + (separator if tab else "")).encode())
+    return f"\n{body}{separator}{chr((total & 63) + 32)}\r".encode()
+
+
+def historic(text: str) -> bytes:
+    return b"\x02" + b"".join(group(*line.split(" ", 1)) for line in text.strip().split("\n")) + b"\x03"
+
+
+def standard(text: str) -> bytes:
+    """Columns are parted by a bar: label | date | value, or label | value."""
+    return b"\x02" + b"".join(group(*line.split("|"), tab=True) for line in text.strip().split("\n")) + b"\x03"
+
+
+NETHERLANDS_5 = p1("""
+/TST5\\253790123_A
+
+1-3:0.2.8(50)
+0-0:1.0.0(260411130507S)
+0-0:96.1.1(4530303531303035333739303132333139)
+1-0:1.8.1(004711.815*kWh)
+1-0:1.8.2(003920.402*kWh)
+1-0:2.8.1(001203.650*kWh)
+1-0:2.8.2(002861.977*kWh)
+0-0:96.14.0(0002)
+1-0:1.7.0(00.000*kW)
+1-0:2.7.0(02.317*kW)
+0-0:96.7.21(00006)
+1-0:99.97.0(1)(0-0:96.7.19)(250102030405W)(0000000301*s)
+1-0:32.32.0(00002)
+0-0:96.13.0()
+1-0:32.7.0(231.4*V)
+1-0:52.7.0(229.8*V)
+1-0:72.7.0(233.0*V)
+1-0:31.7.0(004*A)
+1-0:51.7.0(001*A)
+1-0:71.7.0(009*A)
+1-0:21.7.0(00.000*kW)
+1-0:41.7.0(00.207*kW)
+1-0:61.7.0(00.000*kW)
+1-0:22.7.0(00.868*kW)
+1-0:42.7.0(00.000*kW)
+1-0:62.7.0(01.656*kW)
+0-1:24.1.0(003)
+0-1:96.1.0(4730303339303031363532303530323136)
+0-1:24.2.1(260411130501S)(03217.049*m3)
+""")
+BELGIUM = p1("""
+/FLU5\\253770234_A
+
+0-0:96.1.4(50221)
+0-0:1.0.0(260411130507S)
+1-0:1.8.1(000612.034*kWh)
+1-0:1.8.2(000815.758*kWh)
+1-0:2.8.1(000003.000*kWh)
+1-0:2.8.2(000001.011*kWh)
+1-0:1.4.0(02.351*kW)
+1-0:1.6.0(260409134558S)(02.589*kW)
+0-0:98.1.0(1)(1-0:1.6.0)(1-0:1.6.0)(260401000000S)(260323192538S)(03.695*kW)
+1-0:1.7.0(01.412*kW)
+1-0:2.7.0(00.000*kW)
+1-0:21.7.0(01.412*kW)
+1-0:22.7.0(00.000*kW)
+1-0:32.7.0(234.7*V)
+1-0:31.7.0(006.21*A)
+0-0:96.3.10(1)
+0-0:17.0.0(999.9*kW)
+1-0:31.4.0(999*A)
+""")
+SWEDEN = p1("""
+/TST5\\253833635_A
+
+0-0:1.0.0(260411130507W)
+1-0:1.8.0(00006678.394*kWh)
+1-0:2.8.0(00000000.000*kWh)
+1-0:3.8.0(00000021.988*kVArh)
+1-0:1.7.0(0001.727*kW)
+1-0:2.7.0(0000.000*kW)
+1-0:3.7.0(0000.000*kVAr)
+1-0:4.7.0(0000.309*kVAr)
+1-0:14.7.0(49.98*Hz)
+1-0:21.7.0(0001.023*kW)
+1-0:41.7.0(0000.350*kW)
+1-0:61.7.0(0000.353*kW)
+1-0:22.7.0(0000.000*kW)
+1-0:42.7.0(0000.000*kW)
+1-0:62.7.0(0000.000*kW)
+""")
+DUTCH_2 = p1(
+    """
+/TST5\\2MT382-1004
+
+0-0:96.1.1(00000000000000)
+1-0:1.8.1(00211.407*kWh)
+1-0:1.8.2(00198.012*kWh)
+1-0:2.8.1(00007.300*kWh)
+1-0:2.8.2(00001.001*kWh)
+0-0:96.14.0(0001)
+1-0:1.7.0(0000.00*kW)
+1-0:2.7.0(0001.37*kW)
+0-0:17.0.0(0999.00*kW)
+0-0:96.3.10(1)
+0-0:96.13.1()
+0-0:96.13.0()
+0-1:24.1.0(3)
+0-1:96.1.0(000000000000)
+0-1:24.3.0(260411130000)(00)(60)(1)(0-1:24.2.1)(m3)
+(00001.001)
+0-1:24.4.0(1)
+""",
+    crc=False,
+)
+Q3D = p1(
+    """
+/ESY5Q3DA1004 V3.04
+
+1-0:0.0.0*255(0273010000021)
+1-0:1.8.0*255(00014869.2594317*kWh)
+1-0:2.8.0*255(00000312.0000500*kWh)
+1-0:21.7.0*255(-001128.41*W)
+1-0:41.7.0*255(000000.00*W)
+1-0:61.7.0*255(000011.64*W)
+1-0:1.7.0*255(-001116.77*W)
+1-0:96.5.5*255(80)
+0-0:96.1.255*255(1ESY1334000021)
+""",
+    crc=False,
+)
+HISTORIC = historic("""
+ADCO 021728123456
+OPTARIF BASE
+ISOUSC 30
+BASE 002815342
+PTEC TH..
+IINST 003
+IMAX 090
+PAPP 00740
+HHPHC A
+MOTDETAT 000000
+""")
+HISTORIC_3 = historic("""
+ADCO 021728123456
+OPTARIF HC..
+ISOUSC 20
+HCHC 001065963
+HCHP 001521211
+PTEC HP..
+IINST1 001
+IINST2 007
+IINST3 002
+IMAX1 008
+IMAX2 011
+IMAX3 009
+PMAX 06030
+PAPP 02250
+HHPHC E
+MOTDETAT 000000
+PPOT 00
+""")
+STANDARD = standard("""
+ADSC|021961123456
+VTIC|02
+DATE|H260111130507|
+NGTF|      BASE      
+LTARF|      BASE      
+EAST|006367621
+EASF01|006367621
+EASD01|004813002
+IRMS1|004
+URMS1|229
+PREF|09
+PCOUP|09
+SINSTS|00948
+SMAXSN|H260111071203|04120
+SMAXSN-1|H260110192233|05310
+CCASN|H260111130000|00310
+UMOY1|H260111130000|231
+STGE|003A0001
+MSG1|PAS DE          MESSAGE         
+PRM|21961000000000
+RELAIS|000
+NTARF|01
+NJOURF|00
+NJOURF+1|00
+PJOURF+1|00008001 NONUTILE NONUTILE
+""")
+PRODUCER = standard("""
+ADSC|021961123456
+VTIC|02
+DATE|e260711130507|
+EAST|000412990
+EAIT|003198805
+ERQ1|000000103
+IRMS1|012
+URMS1|238
+PREF|09
+SINSTS|00000
+SMAXSN|E260711071203|04120
+SINSTI|02806
+SMAXIN|E260711121203|02990
+CCAIN|E260711130000|02711
+STGE|003A4401
+RELAIS|000
+NTARF|01
+""")
+THREE = standard("""
+ADSC|021975123456
+VTIC|02
+DATE| 260111130507|
+EAST|018005120
+IRMS1|004
+IRMS2|000
+IRMS3|010
+URMS1|229
+URMS2|233
+URMS3|231
+SINSTS|03207
+SINSTS1|00899
+SINSTS2|00041
+SINSTS3|02267
+RELAIS|000
+""")
