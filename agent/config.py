@@ -82,7 +82,7 @@ class SimulateConfig:
 
 @dataclass(frozen=True, slots=True)
 class MeterConfig:
-    """One meter, on a serial `port` or at a TCP `host`: exactly one of the two is not None."""
+    """One meter, on a serial `port`, at a TCP `host` or on a `pin`: exactly one of the three is not None."""
 
     name: str
     model: str  # a model's name, or the absolute path of a map
@@ -93,6 +93,8 @@ class MeterConfig:
     framing: str | None
     unit: int | None
     tcp_port: int
+    pin: int | None  # BCM number
+    imp_per_kwh: int | None
     every_s: float
     flip: bool
     rated_w: int | None
@@ -238,7 +240,11 @@ def _check_meters(sheet: Sheet, meters: Iterable[MeterTable], models: Collection
 
 def _check_line(sheet: Sheet, meter: MeterTable) -> None:
     given, where = meter.given, meter.where
-    if "port" in given and "host" in given:
+    if "pin" in given:
+        for name in ("port", "host", "baud", "framing", "unit", "tcp_port"):
+            if name in given:
+                sheet.say((*where, name), "an S0 meter on a pin has none", f"Remove {name}, or pin")
+    elif "port" in given and "host" in given:
         sheet.say((*where, "host"), "a meter has either a port or a host", "Keep port for a serial line, host for Modbus TCP")
     elif "host" in given:
         for name in ("baud", "framing"):
@@ -250,5 +256,5 @@ def _check_line(sheet: Sheet, meter: MeterTable) -> None:
         if meter.values.get("unit") in (0, 255):
             sheet.say((*where, "unit"), "on a serial line a unit is a number from 1 to 247", "Write the one that the meter shows")
     else:
-        way_out = 'Write port = "/dev/ttyUSB0" (a serial line) or host = "192.168.1.50" (Modbus TCP)'
-        sheet.say(where, "neither a port nor a host is there", way_out)
+        way_out = 'Write port = "/dev/ttyUSB0" (a serial line), host = "192.168.1.50" (Modbus TCP) or pin = 17 (S0 pulses)'
+        sheet.say(where, "neither a port nor a host nor a pin is there", way_out)

@@ -39,6 +39,13 @@ class Metered(msgspec.Struct, frozen=True):
     reading: Reading
 
 
+class Pulsed(msgspec.Struct, frozen=True):
+    """An S0 meter's count of pulses, now and then, to be kept."""
+
+    name: str
+    count: int
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time went by; `unix_s` is the wall clock, which orders nothing and only dates what people read."""
 
@@ -100,7 +107,7 @@ class Stopping(msgspec.Struct, frozen=True):
     """The process is about to end in good order."""
 
 
-Event = Started | Heard | Connected | Disconnected | Metered | Tick | Quiet | Dialled | Warned | Asked | Stopping
+Event = Started | Heard | Connected | Disconnected | Metered | Pulsed | Tick | Quiet | Dialled | Warned | Asked | Stopping
 
 
 class Publish(msgspec.Struct, frozen=True):

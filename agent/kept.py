@@ -29,6 +29,10 @@ def reserve(own: Own) -> Save:
     return Save("versions", msgspec.json.encode(Versions(own.ceiling)))
 
 
+def pulses(node: Node) -> Save:
+    return Save("pulses", msgspec.json.encode(node.pulses))
+
+
 def records(node: Node) -> Save:
     """The records of all members, as bytes; strangers that nobody vouches for are not kept."""
     rows = [
@@ -58,7 +62,11 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
     def seeds(data: bytes) -> None:
         node.met = msgspec.json.decode(data, type=list[str])
 
+    def pulse_counts(data: bytes) -> None:
+        node.pulses = {name: count for name, count in msgspec.json.decode(data, type=dict[str, int]).items() if count >= 0}
+
     read("versions", versions)
+    read("pulses", pulse_counts)
     read("siblings", lambda data: node.siblings.load(data, now))
     read("seeds", seeds)
     read("records", lambda data: _restore_records(node.book, data))

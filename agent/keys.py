@@ -93,6 +93,8 @@ KEYS: Final = (
     Key("meter", "framing", one_of("8N1", "8E1", "8O1", "8N2", "7E1", example="8N1"), None, "the model's own"),
     Key("meter", "unit", _UNIT, None, "the model's own, as it leaves the factory"),
     Key("meter", "tcp_port", whole(1, 65535, 502), 502, "the registered port of Modbus TCP"),
+    Key("meter", "pin", whole(2, 27, 17), None, "only an S0 meter is on a pin (BCM number)"),
+    Key("meter", "imp_per_kwh", whole(1, 100_000, 1000), None, "only an S0 meter gives pulses"),
     Key("meter", "every_s", seconds("0.05", "3600"), 1.0, "most meters renew their registers about once a second", "s"),
     Key("meter", "flip", _FLAG, False, "right when the current transformers point the way the manual says"),
     Key("meter", "rated_w", whole(1, _POWER, 5000), None, "not known", "W"),

@@ -17,6 +17,7 @@ from agent.events import (
     Heard,
     Metered,
     Publish,
+    Pulsed,
     Quiet,
     Renew,
     Save,
@@ -85,6 +86,7 @@ class Node:
     seeds: dict[str, float] = field(default_factory=dict)  # addresses of [network] join still to be tried, and when
     met: list[str] = field(default_factory=list)  # those that were reached once and need no other try
     metered: dict[str, Reading] = field(default_factory=dict)
+    pulses: dict[str, int] = field(default_factory=dict)  # counts of S0 meters, as last kept
     unsaved: bool = False
     changed: bool = True  # the summary is behind
     idle_s: float = 0.0
@@ -124,6 +126,9 @@ class Node:
                 summary.publish(self, now)
             case Metered():
                 self._metered(event, now)
+            case Pulsed(name, count):
+                self.pulses[name] = count
+                self.out.append(kept.pulses(self))
             case Tick():
                 self.unix_less_now = event.unix_s - now
                 self._tick(now)

@@ -9,6 +9,7 @@ from typing import Any
 from agent import wire
 from agent.life import HEARTBEAT_S
 from drivers.reading import Account, Reading, Role, absent, account
+from drivers.wiring import Wiring
 
 BIRTHS, BIRTH_S = 3, 0.7  # beats at start: receivers want two growths before they count a node, and nobody likes to wait
 LATE_S = 3.0  # a meter may miss a read or two (0.04 % errors are normal on a healthy line) before its node says absent
@@ -38,6 +39,7 @@ class Settings:
     join: tuple[str, ...] = ()
     shared: bool = False
     agent: str = ""
+    utc_offset_s: int = 0  # of the local clock, to know the night
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class Own:
     beat_s: float | None = None
     births: int = BIRTHS
     said: Account | None = None
+    wiring: Wiring = field(default_factory=Wiring)
 
     def start(self, ceiling: int, now: float) -> None:
         """Begin above every version an earlier run can have used."""
@@ -118,6 +121,13 @@ class Own:
                 line.failing, late = False, True
         if late:
             self._sum_up()
+
+    def wrong_wiring(self, unix_s: float, now: float) -> str:
+        """What the meters' readings say of their wiring, "" while there is nothing to say."""
+        hour = (unix_s + self.settings.utc_offset_s) % 86_400 / 3600
+        return "; ".join(
+            self.wiring.look([(line.slot.name, line.slot.role, line.reading) for line in self.lines.values()], hour, now)
+        )
 
     def stop(self, why: str) -> None:
         """No meter is read any more."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import msgspec
+
 from agent import config as configuration
 from agent import dial, loop, runtime, wire
 from agent.broker import Broker, Process
@@ -18,9 +20,10 @@ from agent.config import Config, ConfigError
 from agent.control import Control
 from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Publish, Renew, Save, Started, Warned
 from agent.loop import End, Inbox
+from agent.metering import build, period_s
 from agent.node import Node
 from agent.own import MeterSlot, Settings
-from agent.poll import Poll, meters
+from agent.poll import Poll
 from agent.store import Store
 from agent.version import VERSION
 from agent.watch import Watch
@@ -35,7 +38,7 @@ def load(path: Path) -> Config:
     """The checked configuration; ConfigError tells all that is wrong with it, meter models and map files included."""
     try:
         config = configuration.load(path)
-        meters(config.meters)
+        build(config.meters)
     except (ConfigError, MapError) as error:
         # all maps are opened only now: it names the line of a model that is not known, together with all else that is wrong
         configuration.load(path, models=catalog.names())
@@ -61,13 +64,14 @@ def settings(config: Config) -> Settings:
             slot_s=tariff.slot_s,
             rule=tariff.rule,
         ),
-        meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), meter.every_s) for meter in config.meters),
+        meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), period_s(meter)) for meter in config.meters),
         place=node.place,
         role=node.role,
         address=str(node.address) if node.address is not None else None,
         join=tuple(str(address) for address in config.network.join),
         shared=config.mqtt.shared,
         agent=VERSION,
+        utc_offset_s=time.localtime().tm_gmtoff,
     )
 
 
@@ -130,7 +134,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         if mosquitto is not None:
             mosquitto.open()
         bus.open()
-        poll.open()
+        poll.open(node.pulses)
         control.open()
         watch.open()
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
@@ -140,6 +144,8 @@ def run(config: Config, own_broker: bool = False) -> End:
         control.close()
         loop.drain(inbox)
         poll.close()
+        if poll.pulses:
+            store.save("pulses", msgspec.json.encode(poll.pulses))
         loop.drain(inbox)  # a flood fills it again, and paho's thread would wait for room for ever
         bus.close()
         files.close()

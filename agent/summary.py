@@ -95,6 +95,7 @@ def tick(node: Node, now: float) -> None:
             node.out += node.show.put(node.show.view.availability(id_), availability(node, id_, now).encode())
         _look_at_tariff(node, now)
         _look_at_siblings(node, now)
+        node.out += node.show.alert("wiring", node.own.wrong_wiring(node.unix_s(now), now), node.unix_s(now))
 
 
 def members(node: Node) -> list[str]:

@@ -20,7 +20,7 @@ from agent.keys import KEYS, REQUIRED
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = [ROOT / "config" / "grid.toml", *sorted((ROOT / "config" / "sample").glob("*.toml"))]
-MODELS = ("eastron-sdm630", "eastron-sdm120", "eastron-sdm230", "abb-b2x")
+MODELS = ("eastron-sdm630", "eastron-sdm120", "eastron-sdm230", "abb-b2x", "p1", "s0")
 NODE = '[node]\nid = "a"\nrated_w = 1000\n'  # lines 1 to 3 of most texts below
 METER = '[[meter]]\nname = "m"\nmodel = "abb-b2x"\nrole = "grid"\n'  # lines 4 to 7
 
@@ -118,7 +118,7 @@ seed = 5
     assert read.state.dir == Path("/boot/state")
     house, roof = read.meters
     assert house == config.MeterConfig(
-        "house", "/boot/maps/mine.toml", "grid", "/dev/ttyUSB0", None, 19200, "8E1", 247, 502, 0.05, True, 1, None
+        "house", "/boot/maps/mine.toml", "grid", "/dev/ttyUSB0", None, 19200, "8E1", 247, 502, None, None, 0.05, True, 1, None
     )
     assert (roof.host, roof.tcp_port, roof.port, roof.unit, roof.every_s) == ("192.168.1.50", 5020, None, 255, 2.0)
     assert type(roof.every_s) is float
@@ -232,7 +232,7 @@ export = 0.0800001
 floor = nan
 cap = "0,30"
 slot_min = 20
-rule = "sdr"
+rule = "mrr"
 [state]
 dir = "~/grid"
 [[meter]]
@@ -281,7 +281,7 @@ MANY_PROBLEMS = """1: id: unknown. It belongs under [node]
 28: tariff.floor: must be a number from -1000 to 1000 with at most 6 decimals (currency/kWh), not NaN. For example floor = 0.30
 29: tariff.cap: must be a number from -1000 to 1000 with at most 6 decimals (currency/kWh), not the text '0,30'. Write cap = 0.30
 30: tariff.slot_min: must be one of 1, 5, 10, 15, 30, 60 (min), not 20. For example slot_min = 15
-31: tariff.rule: must be one of "mmr", not the text 'sdr'. For example rule = "mmr"
+31: tariff.rule: must be one of "mmr", "vwm", "sdr", "fixed", not the text 'mrr'. Write rule = "mmr"
 33: state.dir: must be a path, not the text '~/grid'. Write the whole path: the service runs as another user, whose ~ is elsewhere
 36: meter[1].model: there is no model 'eastron-sdm631'. Did you mean "eastron-sdm630"?
 37: meter[1].role: must be one of "grid", "load", "pv", "battery", "generator", not the text 'solar'. For example role = "grid"
@@ -299,7 +299,7 @@ MANY_PROBLEMS = """1: id: unknown. It belongs under [node]
 55: meter[4].name: missing (the topics grid/meter/NAME carry it). Write one under [[meter]], for example name = "house"
 55: meter[4].model: missing (registers differ from model to model). Write one under [[meter]], for example model = "eastron-sdm630"
 55: meter[4].role: missing (what a flow through the meter means). Write one under [[meter]], for example role = "grid"
-55: meter[4]: neither a port nor a host is there. Write port = "/dev/ttyUSB0" (a serial line) or host = "192.168.1.50" (Modbus TCP)
+55: meter[4]: neither a port nor a host nor a pin is there. Write port = "/dev/ttyUSB0" (a serial line), host = "192.168.1.50" (Modbus TCP) or pin = 17 (S0 pulses)
 """
 
 
@@ -561,7 +561,7 @@ def test_grid_toml_shows_the_defaults() -> None:
     assert dataclasses.replace(shown.node, address=None) == shipped.node
     assert shown.meters[0] == shipped.meters[0]
     assert len(shown.network.join) == 2
-    assert [meter.name for meter in shown.meters] == ["house", "roof", "cellar"]
+    assert [meter.name for meter in shown.meters] == ["house", "roof", "street", "pump", "cellar"]
     assert all(len(line) <= 120 for line in SHIPPED[0].read_text("utf-8").splitlines())
 
 
@@ -629,7 +629,7 @@ def test_any_value_of_any_key_is_taken_or_refused_on_its_line(key: keys.Key, val
     elif key.table == "meter.simulate":
         text = f'{NODE}{METER}host = "h"\n{blank_lines}simulate = {{ {key.name} = {value} }}\n'
     elif key.table == "meter":
-        other = "" if key.name in ("port", "host") else 'port = "p"\n' if key.name in ("baud", "framing") else 'host = "h"\n'
+        other = "" if key.name in ("port", "host", "pin") else 'port = "p"\n' if key.name in ("baud", "framing") else 'host = "h"\n'
         kept = [line for line in METER.splitlines(keepends=True) if not line.startswith(key.name)]
         text = f"{NODE}{''.join(kept)}{other}{blank_lines}{key.name} = {value}\n"
     else:

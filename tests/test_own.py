@@ -269,3 +269,15 @@ def test_a_backward_load_is_explained_though_it_counts():
     said = say(made, 1.0)
     assert said["quality"] == "good"
     assert "wired the other way" in said["why"]
+
+
+def test_a_meter_mounted_the_wrong_way_round_is_told_of():
+    made = own(meters=(PV,), utc_offset_s=3600)
+    made.read("roof", good(700), UNIX_S, 5.0)
+    assert made.wrong_wiring(UNIX_S, 5.0) == ""
+    assert "pv meter 'roof' uses power all the time" in made.wrong_wiring(UNIX_S + 600, 605.0)
+    made.read("roof", good(-700), UNIX_S + 600, 605.0)
+    midnight = UNIX_S - UNIX_S % 86_400 - 1800  # 23:30 in UTC, half past midnight an hour to the east
+    assert made.wrong_wiring(midnight, 700.0) == ""
+    assert "produces in the middle of the night" in made.wrong_wiring(midnight + 600, 1300.0)
+    assert made.wrong_wiring(midnight + 4 * 3600, 1400.0) == ""

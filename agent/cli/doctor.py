@@ -85,13 +85,8 @@ def _meters(config: Config, agent: Agent) -> Iterator[Finding]:
     if agent is not None:
         rows = [(meter["name"], meter["quality"], meter["why"], meter.get("w")) for meter in agent["meters"]]
     else:
-        rows = []
-        for bus, polled in poll.meters(config.meters):
-            bus.open()
-            for one in polled:
-                reading = poll.read(one.meter, time.monotonic())
-                rows.append((one.name, reading.quality, reading.why, reading.values.get("w")))
-            bus.close()
+        looked = poll.look(config.meters)
+        rows = [(name, reading.quality, reading.why, reading.values.get("w")) for name, reading in looked]
     for name, quality, why, watts in rows:
         good = quality == "good"
         fix = f"check its power, wiring, unit and baud rate, then: grid meter read {name} -c {config.path}"
