@@ -10,12 +10,15 @@ PROTOCOL = 1
 NODE, NETWORK, INBOX = "grid/node/", "grid/network/", "$grid/in/"
 BROKER_LOG = "$SYS/broker/log/N"  # Mosquitto's notices (man 5 mosquitto.conf, log_dest topic)
 STATE, INFO, TARIFF = "state", "info", "tariff"
+ENERGY = ("energy/even", "energy/odd")  # by the day's number, so that yesterday's stays while today's grows
 FORGOTTEN, REVOKED = "forgotten/", "revoked/"
 
 MAX_PAYLOAD = 16 * 1024  # an energy day of 96 slots is about 3 KB; nothing of ours comes near
 MAX_BRACKETS = 512  # bounds the nesting without depending on this process's recursion limit: relays must not differ
 MAX_VERSION = 2**53  # every JSON reader holds such an integer exactly
 MAX_W = 10**9  # one node, in watts: more than any plant that a Pi will ever meter
+MAX_WH = 10**15  # one register: MAX_W for a century
+DAY_S = 86_400
 
 ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 KIND = re.compile(r"[a-z0-9-]{1,32}(?:/[a-z0-9-]{1,32})?")
@@ -89,6 +92,23 @@ class Tariff(Record, frozen=True, kw_only=True):
     from_slot: int = msgspec.field(name="from", default=0)
 
 
+class Energy(Record, frozen=True, kw_only=True):
+    """One UTC day of a node: its registers (Wh, None = unknown) at the slot edges from number `edges` on.
+
+    Edge 0 is the day's midnight and the last the next one; slot i lies between the edges i and i + 1. `flags` says by a
+    slot's number why it is less than exact. Of `rated_w` comes what is believed at the most.
+    """
+
+    day: int
+    slot_s: int
+    edges: int
+    import_wh: list[int | None]
+    export_wh: list[int | None]
+    zone: str
+    rated_w: int | None = None
+    flags: dict[int, str] = {}
+
+
 class Forgotten(Record, frozen=True, kw_only=True):
     """A node removed by an operator, or (False) let in again by its owner."""
 
@@ -128,6 +148,11 @@ def node_topic(owner: str, kind: str) -> str:
     return f"{NODE}{owner}/{kind}"
 
 
+def energy_kind(day: int) -> str:
+    """The kind of record of a day's energy; `day` counts from 1970-01-01 UTC."""
+    return ENERGY[day % 2]
+
+
 def network_topic(kind: str) -> str:
     return NETWORK + kind
 
@@ -151,6 +176,8 @@ def _type_of(place: Place) -> type[Record]:
             return State
         case _, "info":
             return Info
+        case _, kind if kind in ENERGY:
+            return Energy
     return Record
 
 
@@ -181,6 +208,8 @@ def decode(place: Place, payload: bytes) -> Record:
             _check_tariff(record)
         case Info():
             _check_info(record)
+        case Energy():
+            _check_energy(record, place.kind)
         case _:
             pass
     return record
@@ -213,7 +242,31 @@ def _check_tariff(tariff: Tariff) -> None:
     prices = (tariff.import_u, tariff.export_u, tariff.floor_u, tariff.cap_u)
     if any(abs(price_u) > 10**12 for price_u in prices) or tariff.export_u > tariff.import_u:
         raise WireError("tariff out of range")
-    if not 1 <= tariff.slot_s <= 86_400:
+    _check_slot(tariff.slot_s)
+
+
+def _check_energy(energy: Energy, kind: str) -> None:
+    """Registers that fall are let through: they are not counted, and everybody sees whose they are."""
+    if not 0 <= energy.day <= 10**7 or kind != energy_kind(energy.day):
+        raise WireError("not a day of this topic")
+    _check_slot(energy.slot_s)
+    slots = DAY_S // energy.slot_s
+    if not 0 <= energy.edges <= energy.edges + len(energy.import_wh) <= slots + 1 or len(energy.import_wh) != len(energy.export_wh):
+        raise WireError("edges out of form")
+    for import_wh, export_wh in zip(energy.import_wh, energy.export_wh, strict=True):
+        if (import_wh is None) != (export_wh is None) or not 0 <= (import_wh or 0) <= MAX_WH or not 0 <= (export_wh or 0) <= MAX_WH:
+            raise WireError("registers out of form")
+    if not all(0 <= slot < slots and len(why) <= 64 for slot, why in energy.flags.items()):
+        raise WireError("flags out of form")
+    if not 0 <= (energy.rated_w or 0) <= MAX_W:
+        raise WireError("rated_w out of range")
+    if not ID.fullmatch(energy.zone):
+        raise WireError("not a zone")
+
+
+def _check_slot(slot_s: int) -> None:
+    """A day begins with a slot."""
+    if slot_s < 1 or DAY_S % slot_s:
         raise WireError("slot_s out of range")
 
 

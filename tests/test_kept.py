@@ -136,9 +136,9 @@ def test_the_siblings_of_a_lost_memory_come_back_with_their_own_records():
 def test_our_own_other_records_are_taken_back():
     desk = Desk()
     payload = b'{"version":77}'
-    assert published(desk.hear("$grid/in/b/me/energy/even", payload)) == {"grid/node/me/energy/even": payload}
-    assert published(desk.hear("grid/node/me/energy/even", b'{"version":76}')) == {"grid/node/me/energy/even": payload}
-    assert published(desk.hear("$grid/in/b/me/energy/even", b'{"version":76}')) == {}
+    assert published(desk.hear("$grid/in/b/me/forecast/even", payload)) == {"grid/node/me/forecast/even": payload}
+    assert published(desk.hear("grid/node/me/forecast/even", b'{"version":76}')) == {"grid/node/me/forecast/even": payload}
+    assert published(desk.hear("$grid/in/b/me/forecast/even", b'{"version":76}')) == {}
 
 
 def test_a_memory_lost_node_jumps_above_its_past_once():

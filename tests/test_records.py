@@ -35,9 +35,9 @@ def test_newer_same_older():
 
 def test_each_topic_is_a_register_of_its_own():
     book = Book()
-    for topic in ("grid/node/a/info", "grid/node/a/energy/odd", "grid/node/b/info", "grid/network/revoked/a"):
+    for topic in ("grid/node/a/info", "grid/node/a/forecast/odd", "grid/node/b/info", "grid/network/revoked/a"):
         assert take(book, topic, info(5)) is Verdict.NEWER
-    assert book.get("a", "energy/even") is None
+    assert book.get("a", "forecast/even") is None
     assert book.get("c", "info") is None
     assert len(list(book.all())) == 4
 

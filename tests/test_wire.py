@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
-from agent.wire import Forgotten, Info, Place, Record, State, Tariff, WireError, decode, place
+from agent.wire import Energy, Forgotten, Info, Place, Record, State, Tariff, WireError, decode, place
 
 STATE = {"net_w": -5, "produced_w": 5, "consumed_w": 10, "quality": "good", "zone": "z", "rated_w": 100, "version": 7}
 INFO = {"siblings": {"b": 1}, "version": 7}
@@ -23,6 +23,18 @@ TARIFF = {
     "from": 12,
     "version": 1,
 }
+ENERGY = {
+    "day": 20_000,
+    "slot_s": 21_600,  # four slots, five edges
+    "edges": 1,
+    "import_wh": [5, None, 7, 7],
+    "export_wh": [0, None, 10**15, 0],
+    "flags": {"0": "partial", "3": "clock"},
+    "zone": "z",
+    "rated_w": 100,
+    "version": 1,
+}
+OF_ENERGY = place("grid/node/a/energy/even")
 OF_STATE, OF_INFO, OF_TARIFF = place("grid/node/a/state"), place("grid/node/a/info"), place("grid/network/tariff")
 
 
@@ -108,7 +120,7 @@ def test_each_kind_has_its_type():
     assert (tariff.import_u, tariff.export_u, tariff.from_slot) == (300_000, 80_000, 12)
     assert decode(place("grid/network/forgotten/b"), b'{"version":2}') == Forgotten(version=2, forgotten=True)
     assert decode(place("grid/network/forgotten/b"), b'{"version":2,"forgotten":false}') == Forgotten(version=2, forgotten=False)
-    for unknown in ("grid/network/revoked/b", "grid/node/a/energy/even", "grid/node/tariff/tariff"):
+    for unknown in ("grid/network/revoked/b", "grid/node/a/energy/later", "grid/node/tariff/tariff"):
         assert type(decode(place(unknown), b'{"version":2,"x":[1.5,{}]}')) is Record
 
 
@@ -229,6 +241,7 @@ def test_the_most_siblings():
         ({"cap_u": 10**12 + 1}, "tariff out of range"),
         ({"slot_s": 0}, "slot_s out of range"),
         ({"slot_s": 86_401}, "slot_s out of range"),
+        ({"slot_s": 7}, "slot_s out of range"),
         ({"import_u": 0.3}, "wrong types or missing keys"),
         ({"currency": None}, "wrong types or missing keys"),
     ],
@@ -250,9 +263,60 @@ def test_tariffs_at_the_limits(change):
     assert isinstance(decode(OF_TARIFF, json.dumps(TARIFF | change).encode()), Tariff)
 
 
+def test_an_energy_record():
+    energy = decode(OF_ENERGY, json.dumps(ENERGY).encode())
+    assert isinstance(energy, Energy)
+    assert (energy.import_wh, energy.flags) == ([5, None, 7, 7], {0: "partial", 3: "clock"})
+    assert decode(place("grid/node/a/energy/odd"), json.dumps(ENERGY | {"day": 20_001}).encode()).day == 20_001
+    assert (wire.energy_kind(20_000), wire.energy_kind(20_001)) == ("energy/even", "energy/odd")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"day": 20_001}, "not a day of this topic"),
+        ({"day": -2}, "not a day of this topic"),
+        ({"day": 10**7 + 2}, "not a day of this topic"),
+        ({"slot_s": 0}, "slot_s out of range"),
+        ({"slot_s": 50_000}, "slot_s out of range"),
+        ({"edges": -1}, "edges out of form"),
+        ({"edges": 2}, "edges out of form"),
+        ({"edges": 10**30}, "edges out of form"),
+        ({"import_wh": [5]}, "edges out of form"),
+        ({"import_wh": [5, 6, 7, 7]}, "registers out of form"),
+        ({"export_wh": [0, None, 1, None]}, "registers out of form"),
+        ({"export_wh": [0, None, -1, 0]}, "registers out of form"),
+        ({"import_wh": [0, None, 10**15 + 1, 0]}, "registers out of form"),
+        ({"import_wh": [0, None, 0.5, 0]}, "wrong types or missing keys"),
+        ({"flags": {"4": "late"}}, "flags out of form"),
+        ({"flags": {"-1": "late"}}, "flags out of form"),
+        ({"flags": {"0": "x" * 65}}, "flags out of form"),
+        ({"flags": {"a": "late"}}, "wrong types or missing keys"),
+        ({"rated_w": -1}, "rated_w out of range"),
+        ({"rated_w": 10**9 + 1}, "rated_w out of range"),
+        ({"zone": "Z"}, "not a zone"),
+    ],
+)
+def test_no_energy_records(change, why):
+    assert refused(OF_ENERGY, ENERGY | change) == why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rated_w": None},
+        {"edges": 0, "import_wh": [1, 2, 3, 4, 5], "export_wh": [5, 4, 3, 2, 1]},  # falling ones are for everybody to see
+        {"edges": 5, "import_wh": [], "export_wh": []},
+        {"slot_s": 1, "edges": 86_399, "import_wh": [0, 0], "export_wh": [0, 0], "flags": {"86399": "clock"}},
+    ],
+)
+def test_energy_records_at_the_limits(change):
+    assert isinstance(decode(OF_ENERGY, json.dumps(ENERGY | change).encode()), Energy)
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(payload):
-    for where in (OF_STATE, OF_INFO, OF_TARIFF, place("grid/network/forgotten/a")):
+    for where in (OF_STATE, OF_INFO, OF_TARIFF, OF_ENERGY, place("grid/network/forgotten/a")):
         try:
             record = decode(where, payload)
         except WireError:

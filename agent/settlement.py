@@ -1,0 +1,291 @@
+"""Settlement: what every node owes or is owed for a slot, in integers that sum to zero, and what a late record changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from agent import energy
+from agent.energy import Slot
+from agent.price import POOLED, RULES, Prices, island, rule_name
+from agent.wire import Energy, Tariff
+
+GRID, POOL = "grid", "pool"
+VERSION = 1  # of the accounts and the digest; a rule's own version stands beside its name
+HORIZON_S = 86_400  # a slot is final so long after its end; what comes later is booked in the slot then open
+LATE_S = 20.0  # after a slot's end until it is settled first: most records are there by then, and one row does
+AGAIN_S = 10.0  # between looks: a storm of late records makes few revisions
+MOST = 20_000  # records read at one look, after at least one slot: some hundredths of a second
+KEEP_S = 3 * 86_400  # no record in the air tells of an older slot
+
+
+class Island(NamedTuple):
+    """What prices a slot of an electrical island: demand wanted and supply that could be made, in one unit; was anything shed?"""
+
+    wanted: int
+    available: int
+    shed: bool
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """One revision of one slot of one zone: everything its price and accounts are made of, and the price.
+
+    `uses` is (import, export) in Wh by node; rates and prices in micro-currency per kWh. `digest` stands for all that
+    enters the money: the same digest means the same prices and accounts, on any machine. `missing` (why a node that is known
+    does not count) and `flags` (why a part is less than exact) are what this node saw, `revision` how often it changed
+    here, `booked` the slot in which what it changes is paid.
+    """
+
+    slot: int
+    slot_s: int
+    zone: str
+    revision: int
+    booked: int
+    digest: str
+    rule: str
+    currency: str
+    import_u: int
+    export_u: int
+    floor_u: int
+    cap_u: int
+    buy_u: int
+    sell_u: int
+    uses: dict[str, tuple[int, int]]
+    missing: dict[str, str] = {}
+    flags: dict[str, str] = {}
+    island: Island | None = None
+
+
+class Head(NamedTuple):
+    """What is shown of a settled slot."""
+
+    revision: int
+    digest: str
+    prices: Prices
+    rule: str
+    nodes: int
+    missing: int
+    island: bool
+
+
+def settle(slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Tariff, isle: Island | None = None) -> Settled | None:
+    """Revision 0 of a slot: a pure function of its arguments, in whatever order the nodes come.
+
+    `uses` is (import, export) in Wh by node, both >= 0. None when this version does not know the tariff's rule.
+    """
+    if tariff.rule not in RULES:
+        return None
+    ordered = {node: uses[node] for node in sorted(uses)}
+    demand, supply = _sums(ordered)
+    if isle is not None:
+        price_u = island(*isle, tariff.floor_u, tariff.cap_u)
+        prices, rule = Prices(price_u, price_u), "island/1"
+    else:
+        prices, rule = RULES[tariff.rule](supply, demand, tariff.import_u, tariff.export_u), rule_name(tariff.rule)
+    settled = Settled(
+        slot=slot,
+        slot_s=tariff.slot_s,
+        zone=zone,
+        revision=0,
+        booked=slot,
+        digest="",
+        rule=rule,
+        currency=tariff.currency,
+        import_u=tariff.import_u,
+        export_u=tariff.export_u,
+        floor_u=tariff.floor_u,
+        cap_u=tariff.cap_u,
+        buy_u=prices.buy_u,
+        sell_u=prices.sell_u,
+        uses=ordered,
+        island=isle,
+    )
+    return msgspec.structs.replace(settled, digest=digest(settled))
+
+
+def digest(settled: Settled) -> str:
+    """Hash over the sorted parts, the tariff, the rule's version and that of the accounts."""
+    s = settled
+    tariff = f"{s.import_u} {s.export_u} {s.floor_u} {s.cap_u} {s.currency!r}"
+    isle = f"{s.island.wanted} {s.island.available} {s.island.shed:d}" if s.island is not None else "-"
+    lines = [f"settlement/{VERSION} {s.zone} {s.slot} {s.slot_s} {s.rule} {tariff} {isle}"]
+    lines += [f"{node} {s.uses[node][0]} {s.uses[node][1]}" for node in sorted(s.uses)]
+    return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def account(node: str) -> str:
+    """A node's account. Two ids are also the names of the accounts that everybody shares; theirs is written longer."""
+    return f"node/{node}" if node in (GRID, POOL) else node
+
+
+def entries(settled: Settled) -> dict[str, int]:
+    """By account what it gets (+) or pays (-), in nano-currency (Wh * micro-currency per kWh); the sum is exactly 0.
+
+    `grid` is the outside grid: it gets the import rate for what the slot lacked and pays the export rate for what it had
+    over; under the rule `fixed` every node deals with it alone, in an island nobody does. `pool` keeps what rounding left, at
+    least 0 and less than 1 micro-currency per kWh of all that was taken and given. In an island it also has losses, with
+    either sign: what was metered as given and not as taken.
+    """
+    books = {account(node): export * settled.sell_u - import_ * settled.buy_u for node, (import_, export) in settled.uses.items()}
+    demand, supply = _sums(settled.uses)
+    if settled.island is not None:
+        grid = 0
+    elif settled.rule.partition("/")[0] in POOLED:
+        grid = max(demand - supply, 0) * settled.import_u - max(supply - demand, 0) * settled.export_u
+    else:
+        grid = demand * settled.import_u - supply * settled.export_u
+    return books | {GRID: grid, POOL: -grid - sum(books.values())}
+
+
+def posted(before: Settled | None, after: Settled) -> dict[str, int]:
+    """What a revision changes against the one before it, as an entry of its own, in the slot `after.booked`; sums to 0, too."""
+    old, new = entries(before) if before is not None else {}, entries(after)
+    accounts = [*new, *(name for name in old if name not in new)]
+    change = {name: new.get(name, 0) - old.get(name, 0) for name in accounts}
+    return {name: nano for name, nano in change.items() if nano}
+
+
+def revise(before: Settled | None, after: Settled, open_slot: int) -> Settled | None:
+    """The next revision; None when nothing that enters the money is different.
+
+    Within the horizon it is booked in its own slot, later in the slot that is open: what was final is not changed.
+    """
+    if before is None:
+        return after
+    if before.digest == after.digest:
+        return None
+    booked = open_slot if is_final(after.slot, after.slot_s, open_slot) else after.slot
+    return msgspec.structs.replace(after, revision=before.revision + 1, booked=booked)
+
+
+def is_final(slot: int, slot_s: int, open_slot: int) -> bool:
+    return (open_slot - slot - 1) * slot_s >= HORIZON_S
+
+
+def replay(settled: Settled) -> str:
+    """Reckon a stored revision again: "" or what does not come out as it stands there."""
+    if digest(settled) != settled.digest:
+        return "its parts do not give its digest"
+    rule, _, version = settled.rule.partition("/")
+    if settled.island is not None:
+        price_u = island(*settled.island, settled.floor_u, settled.cap_u)
+        right = Prices(price_u, price_u)
+    elif rule not in RULES or rule_name(rule) != settled.rule:
+        return f"this version does not know the rule {rule[:40]!r} in its version {version[:10]!r}"
+    else:
+        demand, supply = _sums(settled.uses)
+        right = RULES[rule](supply, demand, settled.import_u, settled.export_u)
+    return "" if right == (settled.buy_u, settled.sell_u) else f"its parts give the prices {right.buy_u} and {right.sell_u}"
+
+
+def differ(one: Settled, other: Settled) -> dict[str, tuple[Any, Any]]:
+    """Where two nodes' stores of one slot differ: by node both parts, and by name what else enters the digest."""
+    names = ("rule", "currency", "import_u", "export_u", "floor_u", "cap_u", "slot_s", "island")
+    found = {name: (getattr(one, name), getattr(other, name)) for name in names}
+    found |= {account(node): (one.uses.get(node), other.uses.get(node)) for node in sorted(one.uses.keys() | other.uses.keys())}
+    return {name: both for name, both in found.items() if both[0] != both[1]}
+
+
+def _sums(uses: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Demand and supply, Wh."""
+    return sum(import_wh for import_wh, _ in uses.values()), sum(export_wh for _, export_wh in uses.values())
+
+
+@dataclass(slots=True)
+class Settlement:
+    """The newest revision of every slot of one zone that can still change, and which of them are to be reckoned again."""
+
+    zone: str
+    heads: dict[int, Head] = field(default_factory=dict)
+    dirty: set[int] = field(default_factory=set)
+    _bodies: dict[int, bytes] = field(default_factory=dict)  # a tenth of what the objects would take
+    _looked_s: float | None = None
+
+    def load(self, rows: Iterable[Settled]) -> None:
+        """Take up the revisions stored, older ones before newer ones."""
+        for settled in rows:
+            if settled.zone == self.zone:
+                self._keep(settled)
+
+    def heard(self, old: Energy | None, new: Energy) -> None:
+        """An energy record took the place of another (None: of none) in its topic."""
+        if self.zone in (new.zone, old.zone if old is not None else None):
+            self.dirty |= energy.changed(old, new)
+
+    def due(self, now: float) -> bool:
+        """Is there anything to look at? Cheap enough for every tick."""
+        return bool(self.dirty) and (self._looked_s is None or now - self._looked_s >= AGAIN_S)
+
+    def look(
+        self,
+        records: Sequence[tuple[str, Energy]],
+        members: Collection[str],
+        tariff_at: Callable[[int], Tariff | None],
+        unix_s: float,
+        now: float,
+    ) -> list[Settled]:
+        """Settle what is due: the new revisions, to be stored, newest slots first.
+
+        `records` are all energy records held, in any order, `members` the ids from which one is expected, `tariff_at`
+        gives the tariff of a slot. A part told earlier stays when its record has made room for another day's.
+        """
+        if not self.due(now):
+            return []
+        self._looked_s = now
+        done: list[Settled] = []
+        left = MOST
+        for slot in sorted(self.dirty, reverse=True):
+            tariff = tariff_at(slot)
+            if tariff is not None and slot * tariff.slot_s > unix_s + KEEP_S:
+                self.dirty.discard(slot)  # of slots of another length, or of a clock that is years ahead
+                continue
+            if tariff is None or tariff.rule not in RULES or (slot + 1) * tariff.slot_s + LATE_S > unix_s:
+                continue
+            self.dirty.discard(slot)
+            open_slot = int(unix_s // tariff.slot_s)
+            if (open_slot - slot) * tariff.slot_s > KEEP_S:
+                continue
+            new = self._reckon(energy.read(records, slot, tariff.slot_s, self.zone), slot, members, tariff, open_slot)
+            done += [new] if new is not None else []
+            left -= len(records)
+            if left <= 0:
+                break
+        return done
+
+    def _reckon(self, found: Slot, slot: int, members: Collection[str], tariff: Tariff, open_slot: int) -> Settled | None:
+        before = msgspec.json.decode(self._bodies[slot], type=Settled) if slot in self._bodies else None
+        earlier = before.uses if before is not None else {}
+        uses = {node: both for node, both in earlier.items() if node not in found.uncounted}
+        uses |= {node: (use.import_wh, use.export_wh) for node, use in found.uses.items()}
+        if not uses and before is None:
+            return None  # nobody told anything: there is nothing to settle, and no price
+        missing = found.uncounted | {node: "no record" for node in members if node not in uses and node not in found.uncounted}
+        flags = {node: why for node, why in (before.flags if before is not None else {}).items() if node in uses}
+        flags |= {node: use.why for node, use in found.uses.items()}
+        after = settle(slot, self.zone, uses, tariff)
+        assert after is not None  # `look` leaves slots of unknown rules alone
+        after = msgspec.structs.replace(
+            after,
+            missing=dict(sorted(missing.items())),
+            flags={node: flags[node] for node in sorted(flags) if flags[node]},
+        )
+        new = revise(before, after, open_slot)
+        if new is not None:
+            self._keep(new)
+            for old in [old for old in self.heads if (open_slot - old) * tariff.slot_s > KEEP_S]:
+                del self.heads[old], self._bodies[old]
+        return new
+
+    def _keep(self, settled: Settled) -> None:
+        prices = Prices(settled.buy_u, settled.sell_u)
+        counts = len(settled.uses), len(settled.missing), settled.island is not None
+        self.heads[settled.slot] = Head(settled.revision, settled.digest, prices, settled.rule, *counts)
+        self._bodies[settled.slot] = msgspec.json.encode(settled)
+
+    def signal(self, slot: int) -> Head | None:
+        """What the signal of a slot is made of, the prices too: the slot two before it, as it is settled now."""
+        return self.heads.get(slot - 2)
