@@ -21,8 +21,12 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from drivers.catalog import find
 from drivers.curves import HOUR_S, STEP_S, Dial, Household, Quantity, face, random_walk
 from drivers.reading import QUANTITIES, Number
-from drivers.registers import Map, encode, readable
+from drivers.registers import Map, readable, words_of
+from drivers.sunspec import Model, points
+from drivers.sunspec_image import Part, common, image
+from drivers.sunspec_models import LAYOUTS
 
+_SUNSPEC = Model(203, 0, LAYOUTS[203].length, ("Grid",))  # a three-phase meter
 PARENT_S = 1.0  # how soon it notices that who started it is gone
 
 
@@ -82,18 +86,30 @@ class SimulatedMeter:
         assert self._house is not None
         return self._house.at(self._simulated_s(step)).meter_w(self._quantity)
 
-    def words(self, now: float) -> dict[tuple[int, int], int]:
-        """(function, address) -> word of every register, at the unix time `now`."""
+    def values(self, now: float) -> Mapping[str, Number]:
+        """What it shows at the unix time `now`."""
         step = self.step(now)
         self._dial.advance(step)
         soc_pct = self._house.at(self._simulated_s(step)).soc_pct if self._house else 50.0
         hz = round(50 + Random(f"{self._hz_seed} hz {self._first + step}").uniform(-0.02, 0.02), 2)  # one grid, one frequency
-        values: Mapping[str, Number] = {**face(self._dial, self.map.phases, self._seed, step, soc_pct, hz), **self._fixed}
-        words = {}
-        for name, reg in self.map.regs.items():
-            for i, word in enumerate(encode(reg, values[name], self.map.word_order)):
+        return {**face(self._dial, self.map.phases, self._seed, step, soc_pct, hz), **self._fixed}
+
+    def words(self, now: float) -> dict[tuple[int, int], int]:
+        """(function, address) -> word of every register, at the unix time `now`."""
+        values, words = self.values(now), {}
+        if self.map.protocol == "sunspec":
+            shown = {point.name: values[point.name] for point in points(_SUNSPEC)}
+            parts = [common("Grid"), Part(_SUNSPEC.id, shown)]
+            return {(3, address): word for address, word in image(parts).items()}
+        for name, shown_words in words_of(self.map, values).items():
+            reg = self.map.regs[name]
+            for i, word in enumerate(shown_words):
                 words[reg.fc, reg.address + i] = word
         return words
+
+    def held(self, now: float) -> dict[tuple[int, int], int]:
+        """`words`, and zeros in the holes that its map's planner reads along."""
+        return {(fc, address): 0 for fc in (3, 4) for address in readable(self.map, fc)} | self.words(now)
 
     def step(self, now: float) -> int:
         """Steps since the start. The boundaries are whole multiples of the period in unix time, the same in every process."""

@@ -14,10 +14,27 @@ CORE = [
         for name in ("address", "asks", "events", "gone", "hear", "kept", "life", "mend", "net", "node", "own", "price", "records")
     ),
     *(f"agent/{name}.py" for name in ("refute", "show", "siblings", "summary", "wire")),
-    *(f"drivers/{name}.py" for name in ("curves", "mapfile", "reading", "registers")),
+    *(f"agent/{name}.py" for name in ("edges", "energy", "settlement")),
+    *(f"drivers/{name}.py" for name in ("curves", "faults", "mapfile", "maptables", "p1", "plausible", "pulse", "reading")),
+    *(
+        f"drivers/{name}.py"
+        for name in ("pretend", "registers", "sml", "sml_wire", "sunspec", "sunspec_image", "sunspec_models", "tic", "wiring")
+    ),
 ]
 PURE = frozenset(
-    {"__future__", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fractions", "functools", "hashlib"}
+    {
+        "__future__",
+        "binascii",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "difflib",
+        "enum",
+        "fractions",
+        "functools",
+        "hashlib",
+    }
     | {"ipaddress", "itertools", "math", "re", "string", "struct", "tomllib", "typing"}
 )
 CORE_MODULES = frozenset(name.removesuffix(".py").replace("/", ".") for name in CORE)
@@ -26,10 +43,12 @@ IMPURE = frozenset({("datetime", "now"), ("datetime", "utcnow"), ("datetime", "t
 HOMES = {
     "paho": {"agent/bus.py"},
     "pymodbus": {"drivers/modbus.py", "drivers/simulated.py"},
-    "serial": set(),
-    "gpiozero": set(),
+    "serial": {"drivers/ports.py", "drivers/stream.py"},
+    "gpiozero": {"drivers/gpio.py"},
+    "lgpio": {"drivers/gpio.py"},
     "cryptography": set(),
     "click": {"agent/cli/"},
+    "sqlite3": {"agent/ledger.py"},
 }
 FILES = sorted(str(path.relative_to(ROOT)) for room in ("agent", "drivers") for path in (ROOT / room).rglob("*.py"))
 

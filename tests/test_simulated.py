@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,10 +20,12 @@ from hypothesis import strategies as st
 
 from drivers.catalog import find, models
 from drivers.curves import DAY_S, Dial, Household, face, random_walk
+from drivers.faults import Faulty
 from drivers.modbus import Bus, Line, Meter, Refusal
 from drivers.reading import QUANTITIES, account
 from drivers.registers import Block, Reg
-from drivers.simulated import SimulatedMeter, load
+from drivers.served import Served
+from drivers.simulated import Entry, Scene, SimulatedMeter, load
 
 ROOT = Path(__file__).parent.parent
 HOME = Household(seed=3, load_peak_w=2000, pv_peak_w=5000, battery_w=1000, battery_wh=6000)
@@ -215,21 +220,27 @@ def test_every_model_is_served_and_read_by_the_ordinary_driver(tmp_path):
         "v_l3": 231.2,
     }
     fixed |= {"a_l1": 5.25, "a_l2": 1.5, "a_l3": 0.25, "hz": 49.97, "pf": 0.95, "import_wh": 1_234_560, "export_wh": 98_760}
+    maps = [map_ for map_ in models().values() if map_.protocol == "modbus"]
     meters = [
-        {"host": "127.0.0.1", "tcp_port": port, "unit": unit, "model": name, "fixed": fixed}
-        for unit, name in enumerate(models(), start=1)
+        {"host": "127.0.0.1", "tcp_port": port, "unit": unit, "model": map_.id, "fixed": fixed}
+        for unit, map_ in enumerate(maps, start=1)
     ]
     with simulator(tmp_path, meters=meters), bus_to(port) as bus:
-        for unit, map_ in enumerate(models().values(), start=1):
+        for unit, map_ in enumerate(maps, start=1):
             reading = Meter(bus, map_, unit).read(0.0)
             assert (reading.quality, reading.why) == ("good", "")
-            assert reading.values == {name: fixed[name] for name in map_.regs}
+            assert set(reading.values) == {*map_.regs, *map_.derived} & set(fixed)
+            for name, value in reading.values.items():  # to half of the register's last digit; watts to half a watt
+                true = abs(fixed[name]) if name == "w" and not map_.directional else fixed[name]
+                kind = map_.regs[name].kind if name in map_.regs else "i32"
+                assert value == true or kind[0] != "f"
+                assert abs(value - true) <= (abs(map_.regs[name].scale) / 2 if name in map_.regs else 0)
             assert Meter(bus, map_, unit).read_all(0.0) == reading
         with pytest.raises(Refusal):
             Meter(bus, find("eastron-sdm630"), 77).read(0.0)
         for outside in (Block(4, 0x0100, 2, (Reg("w", 4, 0x0100, "f32"),)), Block(3, 0x0034, 2, (Reg("w", 3, 0x0034, "f32"),))):
             with pytest.raises(Refusal, match="no such register"):
-                bus.read_block(1 + list(models()).index("eastron-sdm630"), outside, 0.0)
+                bus.read_block(1 + maps.index(find("eastron-sdm630")), outside, 0.0)
 
 
 def test_holding_and_input_registers_are_two_spaces(tmp_path):
@@ -355,3 +366,52 @@ def _runs(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z" and os.kill(pid, 0) is None
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+# what an independent reader makes of it
+
+
+@contextmanager
+def pretended(map_, transport, **values):
+    """The line at which `grid meter simulate` would serve these values."""
+    meter = SimulatedMeter(Entry("", 0, map_.unit, map_.id, fixed=values), Scene(()), time.time())
+    server = Served(Faulty(map_, map_.unit, meter.held, [], 1, 1))
+    place = server.on_pty(map_.baud) if transport == "rtu" else str(server.on_tcp("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield place
+    finally:
+        server.stop()
+        thread.join()
+
+
+def mbpoll(map_, transport, place, register, form):
+    """The number that mbpoll prints for a register: it counts addresses from 0 with -0, and takes -B for the higher word first."""
+    table = {3: "4", 4: "3"}[register.fc]
+    where = (
+        ["-m", "rtu", "-b", str(map_.baud), "-P", "none", place] if transport == "rtu" else ["-m", "tcp", "-p", place, "127.0.0.1"]
+    )
+    order = ["-B"] if map_.word_order == "big" else []
+    ask = ["-a", str(map_.unit), "-t", table + form, *order, "-0", "-r", str(register.address), "-c", "1", "-1", "-q", "-o", "2"]
+    done = subprocess.run(["mbpoll", *ask, *where], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (number,) = re.findall(r"^\[\d+\]:\s+(\S+)", done.stdout, re.MULTILINE)
+    return float(number)
+
+
+@pytest.mark.skipif(shutil.which("mbpoll") is None, reason="mbpoll is not installed: apt-get install mbpoll")
+@pytest.mark.parametrize("transport", ["rtu", "tcp"])
+@pytest.mark.parametrize(
+    ("model", "form", "values"),
+    [  # value, and the raw number in the register
+        ("eastron-sdm120", ":float", {"w": (-1234, -1234), "v_l1": (231.5, 231.5), "hz": (50.25, 50.25), "import_wh": (5000, 5)}),
+        ("abb-b2x", ":int", {"w": (-1234, -123400), "v_l1": (231.5, 2315), "w_l1": (-1000000, -100000000)}),
+        ("gavazzi-em3xx", ":int", {"w": (-1234, -12340), "v_l1": (231.5, 2315)}),
+    ],
+)
+def test_mbpoll_reads_what_was_set(model, form, values, transport):
+    map_ = find(model)
+    with pretended(map_, transport, **{name: value for name, (value, _) in values.items()}) as place:
+        for name, (_, raw) in values.items():
+            assert mbpoll(map_, transport, place, map_.regs[name], form) == raw
