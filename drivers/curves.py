@@ -107,7 +107,7 @@ class Dial:
     """A meter's power and its two counters, step by step. The counters hold exactly the watts of the steps gone by."""
 
     def __init__(self, watts: Callable[[int], int], step_s: float, import_wh: int, export_wh: int) -> None:
-        """`watts` gives the power of step 0, 1, 2, …; `step_s` is a step's length in simulated seconds."""
+        """`watts` gives the power of step 0, 1, 2, …; `step_s` is a step's length in seconds."""
         self._watts, self._step_ms = watts, round(step_s * 1000)
         self._step, self.w = 0, watts(0)
         self._import_wms, self._export_wms = import_wh * 3_600_000, export_wh * 3_600_000  # watt-milliseconds

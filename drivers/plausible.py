@@ -11,7 +11,7 @@ MARGIN = 6, 5  # measuring and starting currents above the rating; the same 20 %
 FROZEN_READS, FROZEN_S = 10, 100.0  # volts and hertz are read every 10 s: ten of them
 GAP_S = 30.0  # between two readings: over a longer one the watts cannot be summed up
 STEPS = 10  # the counters must have moved so often before they are held against the watts: their last digit may be 0.1 kWh
-STILL_WH = 1000  # so much without a step, and the counter stands still
+STILL_WH, STILL_S = 20_000, 3600.0  # so much over so long without a step, and the counters stand still: the coarsest step in 10 kWh
 AGREE = 0.5, 2.0  # watt-hours summed up from samples by those counted; loads switch between samples, and VA are not W
 NEW_READS, NEW_S = 6, 60.0  # a counter that has fallen is believed after so many readings over so long: a new meter, not a glitch
 MOST_W = 1_000_000  # without a rating, a counter that runs faster is a glitch
@@ -76,6 +76,7 @@ class Plausible:
     summed_ws: float = 0.0  # watt-seconds since the window began, + import
     turned_ws: float = 0.0  # the same without sign
     began: tuple[int | None, ...] | None = None  # the two counters when the window began
+    began_s: float = 0.0
     counted: tuple[int | None, ...] | None = None
     steps: int = 0
     verdict: str = ""
@@ -147,12 +148,12 @@ class Plausible:
             self.turned_ws += abs(part_ws)
         self.last = (now, w)
         if self.began is None or self.counted is None:
-            self.began = self.counted = counted
+            self.began, self.began_s, self.counted = counted, now, counted
             return
         self.steps += sum(new != old for new, old in zip(counted, self.counted, strict=True))
         self.counted = counted
         turned_wh = self.turned_ws / 3600
-        if self.steps < STEPS and turned_wh < STILL_WH:
+        if self.steps < STEPS and (turned_wh < STILL_WH or now - self.began_s < STILL_S):
             return
         taken_wh, given_wh = ((new or 0) - (old or 0) for new, old in zip(counted, self.began, strict=True))
         self.verdict = _verdict(self.summed_ws / 3600, turned_wh, taken_wh - given_wh, still=counted == self.began)

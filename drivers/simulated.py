@@ -75,7 +75,8 @@ class SimulatedMeter:
         counters = Random(f"{self._seed} counters")
         counted = {"import_wh": counters.randrange(10**6, 10**7), "export_wh": counters.randrange(10**6), **(entry.fixed or {})}
         watts = self._house_w if self._house else random_walk(f"{self._seed} walk", int(counted.get("w", 0)), entry.jitter_w)
-        self._dial = Dial(watts, self._pace_s, int(counted["import_wh"]), int(counted["export_wh"]))
+        # by the wall clock at any speed: a meter counts the watts that it shows, for as long as it shows them
+        self._dial = Dial(watts, self._period_s, int(counted["import_wh"]), int(counted["export_wh"]))
         self._shown: dict[int, int] = {}
         self.words(now)  # raises ValueError at the start, not in the field, when a value does not fit its register
 

@@ -41,6 +41,9 @@ _NEW, _STARTED, _EXPORTS_NEW, _EXPORTS_OLD = 0x04, 1 << 8, 1 << 11, 1 << 5
 # (libsml issues 59, 105, 132 and pull request 136; vzlogger issue 544). DWSB, 40.0 million, sends its sign.
 _DZG, _DZG_ALIKE = b"DZG", range(42_000_000, 60_000_000)
 _DZG_MOST_W = 80_000  # above the 69 kW of a 100 A connection: whoever reads more reads it wrong
+_KINDS = 4  # of telegram remembered: what the meter sends now and then, or a head makes of it in bad light
+_MOST_W, _STEP_WH = 1_000_000, 1000  # most of a low-voltage connection; without its PIN a meter counts whole kWh
+_UNTIMED_S = 10  # between two telegrams of a meter without clock, and what a clock may be wrong
 _MOVED_S = 3  # a counter of 0.1 Wh moves every 1.1 s at 328 W, the least watts that two bytes can turn negative
 
 
@@ -68,18 +71,22 @@ class Sml:
     """The ear of one optical head. Bytes may come in any pieces, from the middle of a telegram on.
 
     A telegram counts only when its own CRC, that of each message, and the whole structure are right; else it is thrown away.
-    Both CRCs have one polynomial: of four or more flipped bits in one message they miss the same 1 in 32,768, of which the
-    structure catches 97 in 100. With 1 to 8 flips anywhere that leaves about one wrong value in ten million damaged telegrams.
+    Both CRCs have one polynomial, so that they miss the same 1 in 32,768 of even numbers of flipped bits in one message. Hence
+    it must also follow one of the last few: same meter, same entries, counters moved no farther than a connection can move
+    them. What does not is held back until another follows it: the first telegram, and one after each lasting change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trusting: bool = False) -> None:
+        """`trusting` believes what follows nothing, too: of a recording, which may hold a single telegram."""
         self._telegrams = Telegrams()
         self._refused = 0
         self._moves = _Moves()
+        self._trusting = trusting
+        self._heard: tuple[_Told, ...] = ()  # one of each kind, newest first
 
     @property
     def damaged(self) -> int:
-        """Telegrams begun and thrown away."""
+        """Telegrams begun and thrown away; of those held back all but the first."""
         return self._telegrams.dropped + self._refused
 
     def feed(self, data: bytes) -> list[Reading]:
@@ -92,22 +99,51 @@ class Sml:
         readings = []
         while (telegram := self._telegrams.next()) is not None:
             try:
-                readings.append(self._reading(telegram))
+                told = _told(telegram)
             except MeterError:
                 self._refused += 1
                 self._telegrams.back(telegram)
+                continue
+            if self._believes(told):
+                moves = self._moves.told(told.server, told.second, *told.counters)
+                readings.append(_finished(told, moves))
         return readings
 
-    def _reading(self, telegram: bytes) -> Reading:
-        match messages(telegram):
-            case [(0x101, _), (0x701, content), (0x201, _)]:  # open, list of values, close
-                server, second, entries = _listed(content)
-            case _:
-                raise MeterError("not the messages of a meter that pushes its values")
-        counters = {"import_wh": _energy(entries, 1), "export_wh": _energy(entries, 2)}
-        moves = self._moves.told(server, second, counters["import_wh"], counters["export_wh"])
-        doubtful = server[2:5] == _DZG and int.from_bytes(server[6:10], "big") in _DZG_ALIKE
-        return _finished(entries, counters, doubtful, moves)
+    def _believes(self, told: _Told) -> bool:
+        others = tuple(one for one in self._heard if not told.follows(one))
+        follows, first = len(others) < len(self._heard), not self._heard
+        self._heard = (told, *others)[:_KINDS]
+        self._refused += not (follows or first or self._trusting)
+        return follows or self._trusting
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one telegram says."""
+
+    server: bytes
+    second: int | None  # on the meter's own clock
+    entries: _Entries
+    shape: tuple[Element, ...]  # what comes again in every telegram of the meter
+    counters: tuple[Fraction | None, Fraction | None]  # watt-hours of import and export
+
+    def follows(self, other: _Told) -> bool:
+        """Whether one meter can have sent `other` and then this."""
+        if (self.server, self.shape) != (other.server, other.shape):
+            return False
+        took_s = max((self.second or 0) - (other.second or 0), 0) + _UNTIMED_S
+        pairs = zip(self.counters, other.counters, strict=True)
+        moved = [abs(after - before) for after, before in pairs if after is not None and before is not None]
+        return all(wh <= _STEP_WH + took_s * _MOST_W / 3600 for wh in moved)
+
+
+def _told(telegram: bytes) -> _Told:
+    match messages(telegram):
+        case [(0x101, _), (0x701, content), (0x201, _)]:  # open, list of values, close
+            server, second, entries, shape = _listed(content)
+            return _Told(server, second, entries, shape, (_energy(entries, 1), _energy(entries, 2)))
+        case _:
+            raise MeterError("not the messages of a meter that pushes its values")
 
 
 class _Moves:
@@ -136,18 +172,20 @@ def _rose(before: Fraction | None, after: Fraction | None) -> bool:
     return before is not None and after is not None and after > before
 
 
-def _listed(content: Element) -> tuple[bytes, int | None, _Entries]:
-    """Server id, the meter's seconds, and the numbers of a GetList response by OBIS C.D.E."""
+def _listed(content: Element) -> tuple[bytes, int | None, _Entries, tuple[Element, ...]]:
+    """Server id, the meter's seconds, the numbers of a GetList response by OBIS C.D.E, and its shape."""
     if not isinstance(content, list) or len(content) != 7:
         raise MeterError("not a list of values")
-    _, server, _, time, entries, _, _ = content
+    _, server, title, time, entries, _, _ = content
     if not isinstance(server, bytes) or not isinstance(entries, list):
         raise MeterError("not a list of values")
     found: dict[bytes, _Entry] = {}
+    shape = [title, _form(time)]
     for fields in entries:
         if not isinstance(fields, list) or len(fields) != 7:
             raise MeterError("not an entry")
-        name, status, _, unit, scaler, value, signature = fields
+        name, status, stamp, unit, scaler, value, signature = fields
+        shape += [name, unit, scaler, _form(status), _form(stamp), _form(value), _form(signature)]
         if not isinstance(name, bytes) or len(name) != 6 or not isinstance(signature, bytes | None):
             raise MeterError("an entry without a name")
         if name[:2] != b"\1\0" or name[5] != 0xFF or not isinstance(value, Int):
@@ -158,7 +196,20 @@ def _listed(content: Element) -> tuple[bytes, int | None, _Entries]:
         power = _small(scaler, True)
         found[key] = _Entry(value, _small(unit, False), Fraction(10) ** power, status.value if isinstance(status, Int) else None)
     second = time[1] if isinstance(time, list) and len(time) == 2 else time
-    return server, second.value if isinstance(second, Int) else None, found
+    return server, second.value if isinstance(second, Int) else None, found, tuple(shape)
+
+
+def _form(element: Element) -> Element:
+    """What of an element stays the same while its value changes. Some meters send as many bytes as the number needs."""
+    match element:
+        case Int(_, _, signed):
+            return Int(0, 0, signed)
+        case bytes():
+            return b"..."
+        case list():
+            return [_form(part) for part in element]
+        case _:
+            return element is not None
 
 
 def _small(element: Element, signed: bool) -> int:
@@ -243,9 +294,11 @@ def _halves(entries: _Entries) -> tuple[Fraction | None, str]:
     return (power_in or 0) - (power_out or Fraction(0)), ""
 
 
-def _finished(entries: _Entries, counters: Mapping[str, Fraction | None], doubtful: bool, moves: int) -> Reading:
+def _finished(told: _Told, moves: int) -> Reading:
+    entries, server = told.entries, told.server
+    doubtful = server[2:5] == _DZG and int.from_bytes(server[6:10], "big") in _DZG_ALIKE
     watts, why = _power(entries, doubtful, moves)
-    exact: dict[str, Fraction | None] = {"w": watts, **counters}
+    exact: dict[str, Fraction | None] = {"w": watts, "import_wh": told.counters[0], "export_wh": told.counters[1]}
     for name, key in _PHASES.items():
         exact[name] = None if doubtful and key in entries and _ambiguous(entries[key]) else _number(entries, key, _W)
     for name, (key, unit) in _MAGNITUDES.items():

@@ -1,16 +1,18 @@
-"""Streams: a line on which a meter talks of its own accord, a serial port or a TCP gateway; bytes as they come."""
+"""Streams: lines on which a meter talks of its own accord, a serial port or a TCP gateway; and which ports there are."""
 
 from __future__ import annotations
 
 import select
 import socket
 import termios
+from pathlib import Path
 from typing import Any
 
 from drivers.modbus import Line
 from drivers.reading import MeterError
 
 MOST_BYTES = 4096
+_BY_ID = Path("/dev/serial/by-id")  # names that stay when an adapter is plugged into another socket
 CONNECT_S = 5.0
 _USED = (OSError, ValueError, termios.error)  # pyserial's own SerialException is an OSError
 
@@ -80,3 +82,11 @@ def _check_parity(port: int) -> None:
     settings = termios.tcgetattr(port)
     settings[0] = settings[0] & ~(termios.IGNPAR | termios.PARMRK) | termios.INPCK
     termios.tcsetattr(port, termios.TCSANOW, settings)
+
+
+def ports() -> list[str]:
+    """The paths of this machine's serial ports, by the name that stays where there is one."""
+    from serial.tools import list_ports  # type: ignore[import-untyped]
+
+    stays = {str(link.resolve()): str(link) for link in sorted(_BY_ID.glob("*"))} if _BY_ID.is_dir() else {}
+    return sorted({stays.get(port.device, port.device) for port in list_ports.comports()})

@@ -69,6 +69,7 @@ class SunSpecMeter:
 
     def _ask(self, block: Block, now: float) -> Words | None:
         try:
+            self.bus.settle(self.unit, block, (), now)  # no size is known that every device answers
             return self.bus.read_block(self.unit, block, now)
         except Refusal as error:
             if error.code not in (2, 3):  # no such register, not so many

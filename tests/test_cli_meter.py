@@ -20,9 +20,9 @@ from agent import runtime
 from agent.cli import scan
 from drivers.catalog import find, models
 from drivers.faults import FAULTS, Faulty, Request
-from drivers.ports import ports
 from drivers.reading import QUANTITIES, MeterError
 from drivers.simulated import Entry, Scene, SimulatedMeter
+from drivers.stream import ports
 
 NODE = '[node]\nid = "x"\nrated_w = 1000\n[state]\ndir = "."\n'
 

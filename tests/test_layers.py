@@ -43,7 +43,7 @@ IMPURE = frozenset({("datetime", "now"), ("datetime", "utcnow"), ("datetime", "t
 HOMES = {
     "paho": {"agent/bus.py"},
     "pymodbus": {"drivers/modbus.py", "drivers/simulated.py"},
-    "serial": {"drivers/ports.py", "drivers/stream.py"},
+    "serial": {"drivers/stream.py"},
     "gpiozero": {"drivers/gpio.py"},
     "lgpio": {"drivers/gpio.py"},
     "cryptography": set(),

@@ -200,10 +200,42 @@ def test_a_late_answer_of_the_same_register_is_not_taken_for_the_new_one():
     def late(request, n):
         return [(TIMEOUT_S + 0.05 if n == 1 else 0, framed(answer(request, image(w=100 * n))))]
 
-    with serial(late) as (_, _, meter):
+    with serial(late) as (device, _, meter):
         with pytest.raises(MeterError):
             meter.read(0.0)
-        assert meter.read(1.0).values["w"] == 200
+        assert meter.read(1.0).values["w"] == 300
+        sizes = [request[4:6] for request in device.requests[:3]]
+        assert sizes[1] not in (sizes[0], sizes[2])  # a request of another size came between
+
+
+def test_an_answer_that_is_two_seconds_late_is_not_taken_for_the_new_one():
+    """It comes after the drain, in the middle of the next poll."""
+
+    def late(request, n):
+        return [(TIMEOUT_S + 0.5 if n == 1 else 0.2 if n == 2 else 0, framed(answer(request, image(w=100 * n))))]
+
+    with serial(late) as (device, _, meter):
+        with pytest.raises(MeterError):
+            meter.read(0.0)
+        time.sleep(0.2)
+        assert meter.read(1.0).values["w"] == 300
+        assert len(device.requests) >= 3
+
+
+def test_a_device_without_a_request_of_another_size_is_left_alone_for_a_while():
+    one = parse(
+        '[meter]\nid = "t"\nvendor = ""\nmodels = []\nphases = 1\ntrust = "C"\nsources = []\n[read]\nfc = 4\n'
+        '[regs]\nw = { at = 12, type = "f32" }',
+        "t.toml",
+    )
+    with serial(lambda request, n: [] if n == 1 else [(0, framed(answer(request)))]) as (device, bus, _):
+        meter = Meter(bus, one, 1)
+        with pytest.raises(MeterError, match="no answer within"):
+            meter.read(0.0)
+        with pytest.raises(MeterError, match="a late answer may still come"):
+            meter.read(2.1)
+        assert len(device.requests) == 1
+        assert meter.read(2.2).values == {"w": 1000}
 
 
 def test_a_refusal_names_register_and_way_out():

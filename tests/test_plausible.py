@@ -43,13 +43,18 @@ LIES = [
 
 
 @pytest.mark.parametrize(("name", "shown", "text"), LIES, ids=[lie[0] for lie in LIES])
-@pytest.mark.parametrize("watts", [1800, -2400])
+@pytest.mark.parametrize("watts", [21_000, -24_000])
 def test_watts_beside_the_counters(name, shown, text, watts):
-    said = watch(Plausible(), lambda t: watts, shown, 3000)
+    said = watch(Plausible(), lambda t: watts, shown, 4000)
     first = next(reading for reading in said if reading.quality == "suspect")
     assert text in first.why
     assert said[-1].quality == "suspect"
     assert said[0].quality == "good"
+
+
+def test_a_counter_with_a_last_digit_of_ten_kilowatt_hours_does_not_stand_still():
+    assert {reading.quality for reading in watch(Plausible(), lambda t: 9_876_543, good, 4000, digit=10_000)} == {"good"}
+    assert {reading.quality for reading in watch(Plausible(), lambda t: 25_000, good, 8000, digit=10_000)} == {"good"}
 
 
 def test_the_figures_of_the_verdict():

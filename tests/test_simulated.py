@@ -258,7 +258,7 @@ def test_holding_and_input_registers_are_two_spaces(tmp_path):
 
 
 def test_the_meters_of_a_house_agree_to_the_watt_and_count_what_they_show(tmp_path):
-    """At speed 360 a step of ten seconds is one simulated hour, so that a watt of the step before is a watt-hour."""
+    """A step is ten seconds at any speed, so that 360 W of the step before are a watt-hour."""
     ports = free_ports(2)
     roles = {"grid": (ports[0], 1, "eastron-sdm630"), "pv": (ports[0], 2, "abb-b2x"), "battery": (ports[1], 1, "eastron-sdm120")}
     roles["load"] = (ports[1], 2, "eastron-sdm230")
@@ -285,8 +285,8 @@ def test_the_meters_of_a_house_agree_to_the_watt_and_count_what_they_show(tmp_pa
             assert total.consumed_w == w["load"] + max(0, w["battery"])
         for role, before in rounds[0].items():
             counted = {name: rounds[1][role].values[name] - before.values[name] for name in ("import_wh", "export_wh")}
-            assert counted["import_wh"] == pytest.approx(max(0, before.values["w"]), abs=11)  # ABB counts in 10 Wh
-            assert counted["export_wh"] == pytest.approx(max(0, -before.values["w"]), abs=11)
+            assert counted["import_wh"] == pytest.approx(max(0, before.values["w"]) / 360, abs=11)  # ABB counts in 10 Wh
+            assert counted["export_wh"] == pytest.approx(max(0, -before.values["w"]) / 360, abs=11)
         assert rounds[0] != rounds[1]
 
 

@@ -31,6 +31,9 @@ class Pretend:
     def expect(self, unit, count, timeout_s):
         assert (unit, count, timeout_s > 0) == (1, 125, True)
 
+    def settle(self, unit, block, probes, now):
+        """Of a line without late answers."""
+
     def read_block(self, unit, block: Block, now):
         self.asked.append((block.address, block.count))
         failure = self.fails(len(self.asked))

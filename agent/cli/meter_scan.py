@@ -246,7 +246,7 @@ def scan(place: str | None, units_text: str, listen_s: float, as_json: bool) -> 
 
 
 def _ports() -> list[str]:
-    from drivers.ports import ports
+    from drivers.stream import ports
 
     found = ports()
     if not found:
