@@ -12,7 +12,7 @@ import msgspec
 from agent import energy
 from agent.energy import Slot
 from agent.price import POOLED, RULES, Prices, island, rule_name
-from agent.wire import Energy, Tariff
+from agent.wire import Energy, Rates
 
 GRID, POOL = "grid", "pool"
 VERSION = 1  # of the accounts and the digest; a rule's own version stands beside its name
@@ -72,7 +72,7 @@ class Head(NamedTuple):
     island: bool
 
 
-def settle(slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Tariff, isle: Island | None = None) -> Settled | None:
+def settle(slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Rates, isle: Island | None = None) -> Settled | None:
     """Revision 0 of a slot: a pure function of its arguments, in whatever order the nodes come.
 
     `uses` is (import, export) in Wh by node, both >= 0. None when this version does not know the tariff's rule.
@@ -224,7 +224,7 @@ class Settlement:
         self,
         records: Sequence[tuple[str, Energy]],
         members: Collection[str],
-        tariff_at: Callable[[int], Tariff | None],
+        tariff_at: Callable[[int], Rates | None],
         unix_s: float,
         now: float,
     ) -> list[Settled]:
@@ -256,7 +256,7 @@ class Settlement:
                 break
         return done
 
-    def _reckon(self, found: Slot, slot: int, members: Collection[str], tariff: Tariff, open_slot: int) -> Settled | None:
+    def _reckon(self, found: Slot, slot: int, members: Collection[str], tariff: Rates, open_slot: int) -> Settled | None:
         before = msgspec.json.decode(self._bodies[slot], type=Settled) if slot in self._bodies else None
         earlier = before.uses if before is not None else {}
         uses = {node: both for node, both in earlier.items() if node not in found.uncounted}

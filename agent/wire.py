@@ -17,6 +17,7 @@ MAX_PAYLOAD = 16 * 1024  # an energy day of 96 slots is about 3 KB; nothing of o
 MAX_BRACKETS = 512  # bounds the nesting without depending on this process's recursion limit: relays must not differ
 MAX_VERSION = 2**53  # every JSON reader holds such an integer exactly
 MAX_W = 10**9  # one node, in watts: more than any plant that a Pi will ever meter
+MAX_PAST = 8  # tariffs before this one
 MAX_WH = 10**15  # one register: MAX_W for a century
 DAY_S = 86_400
 
@@ -79,8 +80,8 @@ class Info(Record, frozen=True, kw_only=True):
     left: bool = False
 
 
-class Tariff(Record, frozen=True, kw_only=True):
-    """The shared tariff, integer micro-currency per kWh; `from_slot` is the first slot it holds for."""
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kWh costs outside, micro-currency, and the rule inside; `from_slot` is the first slot for which they hold."""
 
     import_u: int
     export_u: int
@@ -90,6 +91,20 @@ class Tariff(Record, frozen=True, kw_only=True):
     slot_s: int
     rule: str
     from_slot: int = msgspec.field(name="from", default=0)
+
+
+class Tariff(Record, frozen=True, kw_only=True):
+    """The shared tariff: its rates, and in `past` those before, newest first, so that a slot has the same price with everybody."""
+
+    import_u: int
+    export_u: int
+    floor_u: int
+    cap_u: int
+    currency: str
+    slot_s: int
+    rule: str
+    from_slot: int = msgspec.field(name="from", default=0)
+    past: list[Rates] = []
 
 
 class Energy(Record, frozen=True, kw_only=True):
@@ -239,10 +254,16 @@ def _check_info(info: Info) -> None:
 
 
 def _check_tariff(tariff: Tariff) -> None:
-    prices = (tariff.import_u, tariff.export_u, tariff.floor_u, tariff.cap_u)
-    if any(abs(price_u) > 10**12 for price_u in prices) or tariff.export_u > tariff.import_u:
-        raise WireError("tariff out of range")
-    _check_slot(tariff.slot_s)
+    if len(tariff.past) > MAX_PAST:
+        raise WireError("too many tariffs of the past")
+    every: list[Tariff | Rates] = [tariff, *tariff.past]
+    for rates in every:
+        prices = (rates.import_u, rates.export_u, rates.floor_u, rates.cap_u)
+        if any(abs(price_u) > 10**12 for price_u in prices) or rates.export_u > rates.import_u:
+            raise WireError("tariff out of range")
+        if not 0 <= rates.from_slot <= MAX_VERSION:
+            raise WireError("tariff from no slot")
+        _check_slot(rates.slot_s)
 
 
 def _check_energy(energy: Energy, kind: str) -> None:
