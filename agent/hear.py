@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import gone, mend, wire
+from agent import gone, mend, slots, wire
 from agent.events import Complain, Publish
 from agent.records import Held, Verdict
 from agent.refute import Do
-from agent.wire import INFO, STATE, Forgotten, Info, State, WireError
+from agent.wire import INFO, STATE, Energy, Forgotten, Info, State, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -69,6 +69,8 @@ def take(node: Node, held: Held, now: float) -> None:
             _lives(node, place.owner, record, before is None or record.version > before.record.version, now)
         case Info():
             told(node, place.owner, record, now)
+        case Energy():
+            slots.heard(node, before.record if before is not None else None, record)
         case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
             gone.forgotten(node, place.kind.removeprefix(wire.FORGOTTEN), record, now)
         case _:
@@ -114,6 +116,9 @@ def _heard_own(node: Node, held: Held, verdict: Verdict, now: float) -> None:
         return
     if place.kind not in (STATE, INFO):
         take(node, held, now)  # our own past, kept by the others while we lost it
+        if isinstance(held.record, Energy):
+            node.own.overtake(held.record.version)
+            slots.reclaim(node, held.record, now)
         return
     answer(node, node.refute.heard(held.record.version, now), now)
 

@@ -67,6 +67,7 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
 
     read("versions", versions)
     read("pulses", pulse_counts)
+    read("edges", node.edges.load)
     read("siblings", lambda data: node.siblings.load(data, now))
     read("seeds", seeds)
     read("records", lambda data: _restore_records(node.book, data))

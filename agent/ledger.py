@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from agent.events import Event, Warned
 from agent.settlement import Settled
 
 KEEP_S = 400 * 86_400  # a year's bill and the time to dispute it
 KEEP_BAD = 3  # damaged databases kept for a look
 OWED = 1000  # revisions that wait in memory for a disk that takes them
+COPY_S = 86_400.0
 SCHEMA = 1
 
 # What says that the file itself is damaged (https://sqlite.org/rescode.html); all else, as a full disk, passes.
@@ -158,6 +161,24 @@ class Ledger:
         lost = len(self._owed) - OWED
         del self._owed[: max(0, lost)]
         return f"; {lost} had to be given up" if lost > 0 else ""
+
+
+class Copies:
+    """Makes the verified copy once a day, on a thread of its own; what goes wrong is put into the agent's queue."""
+
+    def __init__(self, ledger: Ledger, put: Callable[[Event], None]) -> None:
+        self._ledger, self._put = ledger, put
+        self._stop = threading.Event()
+
+    def open(self) -> None:
+        threading.Thread(target=self._work, name="ledger", daemon=True).start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _work(self) -> None:
+        while not self._stop.wait(COPY_S):
+            self._put(Warned("ledger-copy", self._ledger.copy()))
 
 
 def _set_aside(path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, Queue
 
+from agent.clock import Clock
 from agent.events import Effect, Event, Quiet, Stopping, Tick
 from agent.node import Node
 
@@ -45,12 +46,12 @@ def step(node: Node, event: Event, now: float, perform: Perform) -> None:
 def run(node: Node, inbox: Inbox, bell: Bell, perform: Perform) -> End:
     """Serve events until one is an `End`, or the bell has rung; then let the node say its last words."""
     ticked = shown = 0.0
-
+    clock = Clock()
     while True:
         now = time.monotonic()
         if now - ticked >= TICK_S:
             ticked = now
-            step(node, Tick(time.time()), now, perform)
+            step(node, Tick(*clock.read(now)), now, perform)
         try:
             event = inbox.get(timeout=max(0.0, ticked + TICK_S - time.monotonic()))
         except Empty:

@@ -97,8 +97,11 @@ def line_of(config: MeterConfig) -> Line:
     return Line(None, None, config.port, config.baud or map_.baud, config.framing or map_.framing)
 
 
-def reader(protocol: str) -> Reader:
-    """A new reader of one that talks. Each is imported where it is wanted: an agent has one kind of meter or two."""
+def reader(protocol: str, recorded: bool = False) -> Reader:
+    """A new reader of one that talks; of one `recorded` a single telegram is believed.
+
+    Each is imported where it is wanted: an agent has one kind of meter or two.
+    """
     match protocol:
         case "p1":
             from drivers.p1 import P1
@@ -107,7 +110,7 @@ def reader(protocol: str) -> Reader:
         case "sml":
             from drivers.sml import Sml
 
-            return Sml()
+            return Sml(trusting=recorded)
         case _:
             from drivers.tic import Tic
 

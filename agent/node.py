@@ -1,9 +1,11 @@
 """The node itself: events in, effects out; no I/O, no clock, no thread."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import asks, gone, hear, kept, summary, wire
+from agent import asks, gone, hear, kept, slots, summary, wire
+from agent.edges import GAP_S, Edges
 from agent.events import (
     Asked,
     Bridges,
@@ -31,9 +33,10 @@ from agent.net import Net, Share, mark
 from agent.own import Own, Settings
 from agent.records import Book
 from agent.refute import Refute
+from agent.settlement import Settled, Settlement
 from agent.show import Show
 from agent.siblings import Siblings
-from agent.wire import INFO, STATE, Place, State, Tariff
+from agent.wire import INFO, STATE, Place, Rates, State, Tariff
 from drivers.reading import Reading
 
 REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
@@ -76,6 +79,8 @@ class Node:
     own: Own = field(init=False)
     siblings: Siblings = field(init=False)
     show: Show = field(init=False)
+    edges: Edges = field(init=False)
+    settlement: Settlement = field(init=False)
     connected: bool = False
     left: bool = False
     purged: bool = False
@@ -86,6 +91,12 @@ class Node:
     seeds: dict[str, float] = field(default_factory=dict)  # addresses of [network] join still to be tried, and when
     met: list[str] = field(default_factory=list)  # those that were reached once and need no other try
     metered: dict[str, Reading] = field(default_factory=dict)
+    past: Sequence[Settled] = ()
+    clock_good: bool = True
+    slot: int | None = None  # the present one
+    rates: Rates | None = None  # in force now
+    sampled_s: float = 0.0
+    reclaimed_s: float | None = None
     pulses: dict[str, int] = field(default_factory=dict)  # counts of S0 meters, as last kept
     unsaved: bool = False
     changed: bool = True  # the summary is behind
@@ -103,6 +114,9 @@ class Node:
         self.own = Own(self.settings, self.instance)
         self.siblings = Siblings(self.me)
         self.show = Show(wire.View(self.me, self.settings.shared))
+        slowest_s = max((meter.every_s for meter in self.settings.meters), default=0.0)
+        self.edges = Edges(self.settings.rated_w, self.settings.tariff.slot_s, max(GAP_S, 3 * slowest_s))
+        self.settlement = Settlement(self.settings.zone)
 
     @property
     def me(self) -> str:
@@ -130,7 +144,7 @@ class Node:
                 self.pulses[name] = count
                 self.out.append(kept.pulses(self))
             case Tick():
-                self.unix_less_now = event.unix_s - now
+                self.unix_less_now, self.clock_good = event.unix_s - now, event.clock_good
                 self._tick(now)
             case Connected():
                 self.connected = True
@@ -142,8 +156,9 @@ class Node:
                     "broker", "this node's broker is unreachable; nothing is heard or told", self.unix_s(now)
                 )
             case Started():
-                self.unix_less_now = event.unix_s - now
+                self.unix_less_now, self.past = event.unix_s - now, event.past
                 kept.restore(self, event.kept, now)
+                slots.restore(self)
                 self.link()
             case Dialled():
                 asks.dialled(self, event, now)
@@ -170,7 +185,7 @@ class Node:
 
     def speak(self, now: float) -> None:
         """Publish our next state record."""
-        self._keep_own(STATE, self.own.state(self.book.table(), self.unix_s(now), now, self.refute.conflict))
+        self.keep_own(STATE, self.own.state(self.book.table(), self.unix_s(now), now, self.refute.conflict))
         self.life.own(self.me, now)
         self.weigh(self.me, now)
 
@@ -178,7 +193,7 @@ class Node:
         """Publish our next info record; `moved`: the siblings changed, so keep them and link anew."""
         address = self.settings.address or self.local
         counters, dials = self.siblings.counters(), self.siblings.dials()
-        self._keep_own(INFO, self.own.info(counters, dials, address, self.left, self.unix_s(now)))
+        self.keep_own(INFO, self.own.info(counters, dials, address, self.left, self.unix_s(now)))
         self.unsaved = True
         if moved:
             self.out.append(Save("siblings", self.siblings.dump()))
@@ -188,7 +203,7 @@ class Node:
         if not self.settings.shared:
             self.out.append(Bridges(self.siblings.links()))
 
-    def _keep_own(self, kind: str, payload: bytes) -> None:
+    def keep_own(self, kind: str, payload: bytes) -> None:
         if self.own.version > self.own.ceiling:
             self.out.append(kept.reserve(self.own))
         self.keep(wire.place(wire.node_topic(self.me, kind)), payload)
@@ -245,6 +260,7 @@ class Node:
         if now - self.swept_s >= SWEEP_S:
             self.swept_s = now
             self._sweep(now)
+        slots.tick(self, now)
         summary.tick(self, now)
 
     def _sweep(self, now: float) -> None:
@@ -289,7 +305,7 @@ class Node:
         self.speak(now)
         summary.publish(self, now)
         self.out.append(Publish(self.show.view.status, b"offline"))
-        self.out.append(kept.records(self))
+        self.out += [Save("edges", self.edges.dump()), kept.records(self)]
 
 
 def _counted(state: State) -> tuple[int, int] | None:

@@ -18,7 +18,8 @@ from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.config import Config, ConfigError
 from agent.control import Control
-from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Publish, Renew, Save, Started, Warned
+from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Post, Publish, Renew, Save, Started, Warned
+from agent.ledger import Copies, Ledger
 from agent.loop import End, Inbox
 from agent.metering import build, period_s
 from agent.node import Node
@@ -32,6 +33,7 @@ from drivers.reading import Role
 from drivers.registers import MapError
 
 log = logging.getLogger("grid")
+LEDGER_S = 2 * 86_400.0  # so far back records in the air can still change a slot
 
 
 def load(path: Path) -> Config:
@@ -90,6 +92,10 @@ def run(config: Config, own_broker: bool = False) -> End:
     store.open()
     place, lock = runtime.claim(config.state.dir)
     kept, troubles = store.load()
+    ledger = Ledger(config.state.dir)
+    unsettled = ledger.open()
+    past, damaged = ledger.recent(time.time() - LEDGER_S)
+    copies = Copies(ledger, inbox.put)
     view = wire.View(config.node.id, config.mqtt.shared)
     topics = [
         f"{wire.NODE}#",
@@ -112,6 +118,8 @@ def run(config: Config, own_broker: bool = False) -> End:
                 bus.publish(topic, payload, sure)
             case Save(name, data):
                 return Warned("disk", store.save(name, data))
+            case Post(rows, unix_s):
+                return Warned("ledger", ledger.write(rows, unix_s))
             case Bridges(links):
                 return Warned("bridges", files.link(links))
             case Renew():
@@ -126,7 +134,9 @@ def run(config: Config, own_broker: bool = False) -> End:
 
     node = Node(settings(config), os.urandom(4).hex())
     now = time.monotonic()
-    loop.step(node, Started(kept, time.time()), now, perform)
+    loop.step(node, Started(kept, time.time(), past), now, perform)
+    if unsettled or damaged:
+        loop.step(node, Warned("ledger", "; ".join(filter(None, (unsettled, damaged)))), now, perform)
     if troubles:
         loop.step(node, Warned("store", "; ".join(troubles)), now, perform)
     try:
@@ -137,9 +147,11 @@ def run(config: Config, own_broker: bool = False) -> End:
         poll.open(node.pulses)
         control.open()
         watch.open()
+        copies.open()
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
         return loop.run(node, inbox, bell, perform)
     finally:
+        copies.close()
         watch.close()
         control.close()
         loop.drain(inbox)
@@ -151,6 +163,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         files.close()
         if mosquitto is not None:
             mosquitto.close()
+        ledger.close()
         lock.truncate(0)  # a pid that stays would one day be another's
         lock.close()
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import wire
+from agent import slots, wire
 from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
 from agent.price import RULES, Prices, rule_name
-from agent.wire import INFO, STATE, TARIFF, Info, State
+from agent.wire import INFO, STATE, TARIFF, Info, Rates, State
 from drivers.reading import QUANTITIES, Reading
 
 if TYPE_CHECKING:
@@ -20,27 +20,29 @@ if TYPE_CHECKING:
 LOOK_S = 1.0  # how often availability is looked at; it changes by time as well as by messages
 
 
-def live(node: Node) -> Prices | None:
+def live(node: Node, rates: Rates | None) -> Prices | None:
     """The live price, or None when the network's tariff names a rule that this version does not know."""
-    tariff = node.tariff
-    if tariff is None or tariff.rule not in RULES:
+    if rates is None or rates.rule not in RULES:
         return None
-    return RULES[tariff.rule](node.net.supply_w, node.net.demand_w, tariff.import_u, tariff.export_u)
+    return RULES[rates.rule](node.net.supply_w, node.net.demand_w, rates.import_u, rates.export_u)
 
 
-def digest(node: Node) -> str:
+def digest(node: Node, rates: Rates | None) -> str:
     """Hash over everything that net and price are made of."""
-    held, tariff = node.book.get("network", TARIFF), node.tariff
-    rule = rule_name(tariff.rule) if tariff is not None and tariff.rule in RULES else ""
-    return node.net.digest(held.hash if held is not None else b"", rule.encode(), node.settings.zone.encode(), b"")
+    held, signal = node.book.get("network", TARIFF), slots.signal(node)
+    rule = f"{rule_name(rates.rule)} {rates.from_slot}" if rates is not None and rates.rule in RULES else ""
+    settled = signal.digest if signal is not None else ""
+    return node.net.digest(held.hash if held is not None else b"", rule.encode(), node.settings.zone.encode(), settled.encode())
 
 
 def build(node: Node, now: float) -> dict[str, Any]:
     """The summary's keys, in the order of the design; watts, micro-currency per kWh, seconds."""
-    net, tariff, prices = node.net, node.tariff, live(node)
-    unix_s = node.unix_s(now)
+    net, rates, unix_s = node.net, slots.rates(node, now), node.unix_s(now)
+    now_live, signal = live(node, rates), slots.signal(node)
+    prices = signal.prices if signal is not None and now_live is not None else now_live
     ages = [age for id_ in net.shares if id_ != node.me and (age := node.life.age_s(id_, now)) is not None]
     buy_u, sell_u = prices if prices is not None else (None, None)
+    live_u, live_sell_u = now_live if now_live is not None else (None, None)
     return {
         "node": node.me,
         "net_w": net.net_w,
@@ -51,20 +53,20 @@ def build(node: Node, now: float) -> dict[str, Any]:
         "price": msgspec.Raw(wire.price_text(buy_u).encode()) if buy_u is not None else None,
         "price_u": buy_u,
         "sell_u": sell_u,
-        "currency": tariff.currency if tariff is not None else None,
+        "currency": rates.currency if rates is not None else None,
         "nodes": net.nodes,
         "heard": net.heard,
-        "digest": digest(node),
-        "rule": rule_name(tariff.rule) if tariff is not None and prices is not None else None,
+        "digest": digest(node, rates),
+        "rule": rule_name(rates.rule) if rates is not None and prices is not None else None,
         "zone": node.settings.zone,
         "partial": net.heard < net.nodes,
         "members": sorted(net.shares),
         "oldest_s": round(max(ages, default=0.0), 1),
-        "slot": int(unix_s // tariff.slot_s) if tariff is not None else None,
-        "live_u": buy_u,
-        "live_sell_u": sell_u,
-        "signal_u": None,
-        "settled": None,
+        "slot": node.slot,
+        "live_u": live_u,
+        "live_sell_u": live_sell_u,
+        "signal_u": signal.prices.buy_u if signal is not None else None,
+        "settled": slots.shown(node),
         "at": iso(unix_s),
     }
 
@@ -194,6 +196,7 @@ def status(node: Node, now: float) -> dict[str, Any]:
     ]
     return {
         "summary": build(node, now),
+        "tariff": msgspec.Raw(tariff.payload) if (tariff := node.book.get("network", TARIFF)) is not None else None,
         "nodes": rows,
         "alerts": node.show.alert_rows(),
         "siblings": edges,

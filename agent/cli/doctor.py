@@ -1,6 +1,5 @@
 """grid doctor: everything that must be right for this node, looked at once, each fault with the line that mends it."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent import broker, control, poll, root, runtime
+from agent import broker, clock, control, poll, root, runtime
 from agent.address import to_address
 from agent.cli.main import config_option, json_option
 from agent.cli.words import PROBLEM, find, say, say_json
@@ -21,7 +20,6 @@ from agent.config import Config, ConfigError
 
 FREE_BYTES = 50 * 1024 * 1024
 FEW_S = 2.0
-UNSYNCHRONISED = 0x0040  # STA_UNSYNC of man 2 adjtimex
 HOT_VOLTS = Path("/sys/class/hwmon")
 
 
@@ -128,16 +126,13 @@ def _clock(config: Config, agent: Agent) -> Iterator[Finding]:
     if now.tm_year < 2024:
         yield Finding("clock", False, f"it says {time.strftime('%Y-%m-%d', now)}: it was never set", fix)
         return
-    buffer = ctypes.create_string_buffer(512)  # struct timex, zeroed: modes = 0 only reads
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    if state < 0:
-        yield Finding("clock", None, "whether it is synchronised cannot be asked here")
-        return
-    status = int.from_bytes(buffer.raw[40:44] if ctypes.sizeof(ctypes.c_long) == 8 else buffer.raw[20:24], sys.byteorder)
-    if status & UNSYNCHRONISED:
-        yield Finding("clock", False, "it is not synchronised: slot edges will be flagged, net and price are not touched", fix)
-    else:
-        yield Finding("clock", True, "it is synchronised")
+    match clock.synchronised():
+        case True:
+            yield Finding("clock", True, "it is synchronised")
+        case False:
+            yield Finding("clock", False, "it is not synchronised: slots will be flagged, net and live price are not touched", fix)
+        case None:
+            yield Finding("clock", None, "whether it is synchronised cannot be asked here")
 
 
 def _disk(config: Config, agent: Agent) -> Iterator[Finding]:
