@@ -7,6 +7,7 @@ from fleet import UNIX_S, settings
 
 from agent.events import Answer, Ask, Asked, Connected, Effect, Event, Heard, Metered, Publish, Quiet, Save, Started, Tick
 from agent.node import Node
+from agent.settlement import Settled
 from drivers.reading import Reading, absent
 
 
@@ -23,12 +24,19 @@ def info(version: int, **more: Any) -> bytes:
 class Desk:
     """A node that is started and (unless `connected` is False) has its broker; `told` is what that broker retains."""
 
-    def __init__(self, id_: str = "me", kept: dict[str, bytes] | None = None, connected: bool = True, **changes: Any) -> None:
+    def __init__(
+        self,
+        id_: str = "me",
+        kept: dict[str, bytes] | None = None,
+        connected: bool = True,
+        past: tuple[Settled, ...] = (),
+        **changes: Any,
+    ) -> None:
         self.now = 1000.0
         self.node = Node(settings(id_, **changes), "aaaaaaaa")
         self.told: dict[str, bytes] = {}
         self.kept: dict[str, bytes] = dict(kept or {})
-        self.first = self.do(Started(dict(self.kept), UNIX_S))
+        self.first = self.do(Started(dict(self.kept), UNIX_S, past))
         if connected:
             self.first += self.do(Connected())
 

@@ -23,6 +23,7 @@ from agent.events import (
     Heard,
     Join,
     Metered,
+    Post,
     Publish,
     Quiet,
     Renew,
@@ -33,6 +34,7 @@ from agent.events import (
 )
 from agent.node import Node
 from agent.own import MeterSlot, Settings
+from agent.settlement import Settled
 from agent.wire import NETWORK, NODE, Tariff, inbox_topic
 from drivers.reading import Reading, absent
 
@@ -66,6 +68,7 @@ class Card:
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     read_s: float = 0.0
+    ledger: list[Settled] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -186,10 +189,11 @@ class Fleet:
         card = self.cards[key]
         if not memory:
             card.kept.clear()
+            card.ledger.clear()
         card.node, card.quiet, card.run = Node(card.settings, f"{self.dice.getrandbits(32):08x}"), False, card.run + 1
         if not card.broker:
             self._broker_up(card, card.run, connect=False)
-        self.step(card, Started(dict(card.kept), self.unix_s(card)))
+        self.step(card, Started(dict(card.kept), self.unix_s(card), tuple(card.ledger)))
         self.after(0.01, self._connect, card, card.run)
         self.after(self.dice.uniform(0.05, TICK_S), self._tick, card, card.run)
 
@@ -224,6 +228,8 @@ class Fleet:
                     self.after(self._delay(), self._dialled, card, effect)
                 case Save(name, data):
                     card.kept[name] = data
+                case Post(rows, _):
+                    card.ledger += rows
                 case Renew():
                     self.broker_restart(card.key)
                 case Answer(request, body):
