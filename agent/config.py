@@ -36,6 +36,7 @@ class NodeConfig:
     rated_w: int
     deadband_w: int
     address: Address | None  # None: found when joining
+    led_pin: int | None = None  # BCM number of a lamp
 
 
 @dataclass(frozen=True, slots=True)

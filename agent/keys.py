@@ -65,6 +65,7 @@ KEYS: Final = (
     Key("node", "rated_w", whole(1, _POWER, 17250), REQUIRED, "the most the house connection carries; 3x25 A is 17250", "W"),
     Key("node", "deadband_w", whole(0, _POWER, 10), 10, "smaller changes of a house are noise and wait for the heartbeat", "W"),
     Key("node", "address", _ADDRESS, None, "found when joining"),
+    Key("node", "led_pin", whole(2, 27, 25), None, "a node needs no lamp"),
     Key("mqtt", "host", a_host("port", "127.0.0.1"), "127.0.0.1", "the agent has a broker of its own beside it"),
     Key("mqtt", "port", whole(1, 65535, MQTT_PORT), MQTT_PORT, "the registered port of MQTT"),
     Key("mqtt", "bind", a_host("port", "0.0.0.0"), "0.0.0.0", "siblings come from other machines; 127.0.0.1 keeps them out"),

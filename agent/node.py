@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent import asks, gone, hear, kept, slots, summary, wire
+from agent.bucket import Bucket
 from agent.edges import GAP_S, Edges
 from agent.events import (
     Asked,
@@ -37,7 +38,7 @@ from agent.settlement import Settled, Settlement
 from agent.show import Show
 from agent.siblings import Siblings
 from agent.wire import INFO, STATE, Place, Rates, State, Tariff
-from drivers.reading import Reading
+from drivers.reading import Lamp, Reading
 
 REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
 SWEEP_S = 10.0
@@ -46,24 +47,6 @@ CALM_S, RUBBISH = 20.0, 1000  # so long after a flood, and for so many topics th
 UNPROVEN_S = 600.0  # an id that nobody vouches for and that never lived is let go
 DIAL_S = 10.0  # between tries of an address in [network] join
 MEND_S, MEND_BURST = 100.0, 200.0  # canonical topics rewritten a second, at the most
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A rate limit: `rate` a second, `level` at once."""
-
-    rate: float
-    level: float
-    burst: float
-    at_s: float = 0.0
-
-    def take(self, now: float) -> bool:
-        self.level = min(self.burst, self.level + (now - self.at_s) * self.rate)
-        self.at_s = now
-        if self.level < 1.0:
-            return False
-        self.level -= 1.0
-        return True
 
 
 @dataclass(slots=True)
@@ -100,6 +83,7 @@ class Node:
     pulses: dict[str, int] = field(default_factory=dict)  # counts of S0 meters, as last kept
     unsaved: bool = False
     changed: bool = True  # the summary is behind
+    lamp: Lamp = "off"
     idle_s: float = 0.0
     summed_s: float = 0.0
     looked_s: float = 0.0
@@ -305,6 +289,7 @@ class Node:
         self.speak(now)
         summary.publish(self, now)
         self.out.append(Publish(self.show.view.status, b"offline"))
+        summary.light(self, "off")
         self.out += [Save("edges", self.edges.dump()), kept.records(self)]
 
 

@@ -18,7 +18,8 @@ from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.config import Config, ConfigError
 from agent.control import Control
-from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Post, Publish, Renew, Save, Started, Warned
+from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Light, Post, Publish, Renew, Save, Started, Warned
+from agent.lamp import StatusLamp
 from agent.ledger import Copies, Ledger
 from agent.loop import End, Inbox
 from agent.metering import build, period_s
@@ -96,6 +97,7 @@ def run(config: Config, own_broker: bool = False) -> End:
     unsettled = ledger.open()
     past, damaged = ledger.recent(time.time() - LEDGER_S)
     copies = Copies(ledger, inbox.put)
+    lamp = StatusLamp(config.node.led_pin)
     view = wire.View(config.node.id, config.mqtt.shared)
     topics = [
         f"{wire.NODE}#",
@@ -126,6 +128,8 @@ def run(config: Config, own_broker: bool = False) -> End:
                 files.renew()
             case Dial():
                 dial.start(effect, config.mqtt.port, inbox.put)
+            case Light(shows):
+                lamp.show(shows)
             case Answer(request, body):
                 control.answer(request, body)
             case Complain(text):
@@ -148,9 +152,12 @@ def run(config: Config, own_broker: bool = False) -> End:
         control.open()
         watch.open()
         copies.open()
+        if trouble := lamp.open():
+            loop.step(node, Warned("lamp", trouble), time.monotonic(), perform)
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
         return loop.run(node, inbox, bell, perform)
     finally:
+        lamp.close()
         copies.close()
         watch.close()
         control.close()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent import slots, wire
+from agent.events import Light
 from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
 from agent.price import RULES, Prices, rule_name
 from agent.wire import INFO, STATE, TARIFF, Info, Rates, State
-from drivers.reading import QUANTITIES, Reading
+from drivers.reading import QUANTITIES, Lamp, Reading
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -98,6 +99,13 @@ def tick(node: Node, now: float) -> None:
         _look_at_tariff(node, now)
         _look_at_siblings(node, now)
         node.out += node.show.alert("wiring", node.own.wrong_wiring(node.unix_s(now), now), node.unix_s(now))
+        light(node, "fast" if node.own.account.quality != "good" else "slow" if node.net.unknown or node.show.alerts else "on")
+
+
+def light(node: Node, lamp: Lamp) -> None:
+    if lamp != node.lamp:
+        node.lamp = lamp
+        node.out.append(Light(lamp))
 
 
 def members(node: Node) -> list[str]:

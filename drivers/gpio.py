@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-Lamp = Literal["off", "on", "slow", "fast"]
+from drivers.reading import Lamp
+
 BOUNCE_S = 0.005  # lgpio takes an edge once the level was stable for so long: 30 ms would swallow pulses of 30 ms
 BLINK_S = {"slow": 1.0, "fast": 0.15}  # on for so long, then off for so long
 

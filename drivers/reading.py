@@ -9,6 +9,7 @@ from typing import Literal
 Quality = Literal["good", "late", "suspect", "absent"]
 Role = Literal["grid", "load", "pv", "battery", "generator"]
 Number = int | float
+Lamp = Literal["off", "on", "slow", "fast"]  # what a status lamp shows; the last two blink
 
 # Canonical names in display order. The unit is in the name: w watts, var, va, v volts, a amps, hz, pf −1…1, wh watt-hours.
 QUANTITIES: tuple[str, ...] = (

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . deploy/setup.sh
-need_apt mosquitto=mosquitto mosquitto_sub=mosquitto-clients ip=iproute2
+need_apt mosquitto=mosquitto mosquitto_sub=mosquitto-clients ip=iproute2 mbpoll=mbpoll
 make_venv "[test]"
 bin=.venv/bin
 if [ $# -eq 0 ]; then

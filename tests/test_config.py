@@ -558,7 +558,7 @@ def test_grid_toml_has_every_key_and_no_other() -> None:
 def test_grid_toml_shows_the_defaults() -> None:
     shipped, shown = load(SHIPPED[0], MODELS), parse(commented_in(), str(SHIPPED[0]), MODELS)
     assert (shown.mqtt, shown.tariff, shown.state) == (shipped.mqtt, shipped.tariff, shipped.state)
-    assert dataclasses.replace(shown.node, address=None) == shipped.node
+    assert dataclasses.replace(shown.node, address=None, led_pin=None) == shipped.node
     assert shown.meters[0] == shipped.meters[0]
     assert len(shown.network.join) == 2
     assert [meter.name for meter in shown.meters] == ["house", "roof", "street", "pump", "cellar"]

@@ -11,10 +11,25 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = [
     *(
         f"agent/{name}.py"
-        for name in ("address", "asks", "events", "gone", "hear", "kept", "life", "mend", "net", "node", "own", "price", "records")
+        for name in (
+            "address",
+            "asks",
+            "bucket",
+            "events",
+            "gone",
+            "hear",
+            "kept",
+            "life",
+            "mend",
+            "net",
+            "node",
+            "own",
+            "price",
+            "records",
+        )
     ),
     *(f"agent/{name}.py" for name in ("refute", "show", "siblings", "summary", "wire")),
-    *(f"agent/{name}.py" for name in ("edges", "energy", "settlement", "slots", "tariffs")),
+    *(f"agent/{name}.py" for name in ("audit", "edges", "energy", "settlement", "slots", "tariffs")),
     *(f"drivers/{name}.py" for name in ("curves", "faults", "mapfile", "maptables", "p1", "plausible", "pulse", "reading")),
     *(
         f"drivers/{name}.py"
