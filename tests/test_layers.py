@@ -8,34 +8,53 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CORE = [
-    *(
-        f"agent/{name}.py"
-        for name in (
-            "address",
-            "asks",
-            "bucket",
-            "events",
-            "gone",
-            "hear",
-            "kept",
-            "life",
-            "mend",
-            "net",
-            "node",
-            "own",
-            "price",
-            "records",
-        )
-    ),
-    *(f"agent/{name}.py" for name in ("refute", "show", "siblings", "summary", "wire")),
-    *(f"agent/{name}.py" for name in ("audit", "edges", "energy", "settlement", "slots", "tariffs")),
-    *(f"drivers/{name}.py" for name in ("curves", "faults", "mapfile", "maptables", "p1", "plausible", "pulse", "reading")),
-    *(
-        f"drivers/{name}.py"
-        for name in ("pretend", "registers", "sml", "sml_wire", "sunspec", "sunspec_image", "sunspec_models", "tic", "wiring")
-    ),
+AGENT = [
+    "address",
+    "asks",
+    "audit",
+    "bucket",
+    "edges",
+    "energy",
+    "events",
+    "gone",
+    "hear",
+    "kept",
+    "life",
+    "mend",
+    "net",
+    "node",
+    "own",
+    "price",
+    "records",
+    "refute",
+    "settlement",
+    "show",
+    "siblings",
+    "slots",
+    "summary",
+    "tariffs",
+    "wire",
 ]
+DRIVERS = [
+    "curves",
+    "faults",
+    "mapfile",
+    "maptables",
+    "p1",
+    "plausible",
+    "pretend",
+    "pulse",
+    "reading",
+    "registers",
+    "sml",
+    "sml_wire",
+    "sunspec",
+    "sunspec_image",
+    "sunspec_models",
+    "tic",
+    "wiring",
+]
+CORE = [*(f"agent/{name}.py" for name in AGENT), *(f"drivers/{name}.py" for name in DRIVERS)]
 PURE = frozenset(
     {
         "__future__",
