@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent import tariffs, wire
@@ -9,13 +11,15 @@ from agent.edges import counters
 from agent.events import Post, Save
 from agent.own import iso
 from agent.settlement import Head
-from agent.wire import ENERGY, STATE, Energy, Rates
+from agent.wire import ENERGY, STATE, Energy, Rates, State
 
 if TYPE_CHECKING:
     from agent.node import Node
 
 SAMPLE_S = 2.0  # between looks at our own registers
 RECLAIM_S = 30.0  # between answers to records of ours that we did not make
+CLOCK_S = 60.0  # clocks further apart put energy into wrong slots to an amount that matters
+CHECK_CLOCK = "Check the time server: grid doctor"
 YEARS_S = 1_700_000_000  # before it nothing was settled: a clock that was never set
 
 
@@ -109,6 +113,32 @@ def _rates_of(node: Node, slot: int) -> Rates | None:
     """The rates of a slot, numbered by the length of slots that holds now."""
     newest = node.tariff
     return tariffs.rates_at(newest, slot * node.edges.slot_s) if newest is not None else None
+
+
+def clocks(node: Node, now: float) -> str:
+    """Whose wall clock differs from ours, by what it says of itself: its slots would not be ours."""
+    unix_s = node.unix_s(now)
+    off: dict[str, float] = {}
+    for id_ in node.net.shares:
+        held = node.book.get(id_, STATE)
+        if held is not None and isinstance(held.record, State) and held.record.at and id_ != node.me:
+            with suppress(ValueError):
+                off[id_] = datetime.fromisoformat(held.record.at).timestamp() - unix_s
+    wrong = {id_: off_s for id_, off_s in off.items() if abs(off_s) > CLOCK_S}
+    if not wrong:
+        return ""
+    if 2 * len(wrong) > len(off) > 1:
+        return f"this node's clock differs from that of most others: its slots count elsewhere. {CHECK_CLOCK}"
+    said = ", ".join(f"{id_} by {_about(off_s)}" for id_, off_s in sorted(wrong.items())[:10])
+    return f"clocks differ from ours: {said}; what those nodes take and give counts in other slots. {CHECK_CLOCK}"
+
+
+def _about(seconds: float) -> str:
+    """In round numbers: each change of the text is a message."""
+    for name, unit_s in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * unit_s:
+            return f"{seconds / unit_s:+.0f} {name}"
+    return "a minute or two"
 
 
 def signal(node: Node) -> Head | None:

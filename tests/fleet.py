@@ -111,9 +111,9 @@ class Fleet:
     # building
 
     def add(self, id_: str, key: str = "", w: int | None = 0, offset: float | None = None, **changes: Any) -> Card:
-        """One more card, started. Clocks differ: monotonic ones begin anywhere, wall clocks are off by minutes."""
+        """One more card, started. Clocks differ: monotonic ones begin anywhere, wall clocks are off by half a minute."""
         clock = self.dice.uniform(0, 1e6) if offset is None else offset
-        card = Card(key or id_, settings(id_, **changes), clock, self.dice.uniform(-300, 300), w)
+        card = Card(key or id_, settings(id_, **changes), clock, self.dice.uniform(-25, 25), w)
         self.cards[card.key] = card
         self.start(card.key)
         return card

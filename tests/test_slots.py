@@ -269,3 +269,51 @@ def test_power_cuts_in_the_middle_of_slots_lose_no_watt_hour():
     known = [wh for wh in record["import_wh"] if wh is not None]
     assert known == sorted(known)
     assert "partial" in " ".join(record["flags"].values())
+
+
+OFF = {
+    "n01": lambda now: 300.0 - UNIX_S,  # 1970
+    "n03": lambda now: 3600.0,
+    "n05": lambda now: -1800.0 if now > 200.0 else 0.0,
+    "n07": lambda now: 0.05 * now,
+}
+
+
+class Torture(Hours):
+    def unix_s(self, card):
+        return super().unix_s(card) + (OFF[card.key](self.now) if card.key in OFF else 0.0)
+
+
+def test_wrong_clocks_spoil_nobody_elses_slots():
+    """What they tell is kept and relayed, not dropped; all others have one price for every slot all the time."""
+    fleet = Torture(seed=4, tick_s=1.0, quiet_s=1.0).grow(9)
+    fleet.run(600.0)
+    right = [card for key, card in fleet.cards.items() if key not in OFF]
+    heads = [card.node.settlement.heads for card in right]
+    slots = sorted(set.intersection(*map(set, heads)))
+    assert len(slots) >= 7
+    for slot in slots:
+        assert len({head[slot].digest for head in heads}) == 1
+    signals = {(card.summary["slot"], card.summary["signal_u"], card.summary["settled"]["digest"]) for card in right}
+    assert len(signals) == 1
+    for key in OFF:
+        held = {kind: h.payload for kind, h in fleet.cards[key].node.book.nodes[key].items() if kind in wire.ENERGY}
+        assert held
+        for card in right:
+            assert {kind: card.node.book.get(key, kind).payload for kind in held} == held
+    first = fleet.cards["n01"].node.book.get("n01", wire.ENERGY[0]).record
+    assert set(first.flags.values()) == {"clock integrated"}  # 1970: day 0
+    for card in right:
+        assert "n01 by -20779 days" in card.node.show.alerts["clocks"].text
+        assert "n03 by +60 min" in card.node.show.alerts["clocks"].text
+    assert "this node's clock differs from that of" in fleet.cards["n03"].node.show.alerts["clocks"].text
+
+
+def test_a_clock_that_says_nothing_readable():
+    desk = Desk()
+    desk.meet("b", 500, at="yesterday")
+    desk.wait(12.0, w=100)
+    assert "clocks" not in desk.alerts
+    desk.meet("c", 500, version=20, at="2026-11-22T09:34:44Z")
+    desk.wait(12.0, w=100)
+    assert desk.alerts["clocks"].startswith("clocks differ from ours: c by +60 min; what")
