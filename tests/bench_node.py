@@ -73,9 +73,9 @@ def interpreter(code: str) -> tuple[list[float], float]:
         end(child)
 
 
-def agent_cpu(bench: Bench, id_: str, polls: int, walk: bool) -> float:
+def agent_cpu(bench: Bench, id_: str, polls: int, walk: bool, every_s: float = EVERY_S) -> float:
     """CPU seconds of an agent for so many polls, all that it does meanwhile included; `walk`: each read finds other watts."""
-    node = Node(bench, id_, EVERY_S if polls else 3600.0, watts=1000)
+    node = Node(bench, id_, every_s if polls else 3600.0, watts=1000)
 
     def change() -> None:
         node.meter.watts = 1000 + (node.meter.watts + 7) % 1000
@@ -86,18 +86,18 @@ def agent_cpu(bench: Bench, id_: str, polls: int, walk: bool) -> float:
     if walk:
         node.meter.asked = change
     start, begun, before = node.meter.polls, time.monotonic(), cpu_s(node.agent_pid)
-    bench.desk.run(3 * polls * EVERY_S if polls else IDLE_S, lambda: polls > 0 and node.meter.polls >= start + polls)
+    bench.desk.run(3 * polls * every_s if polls else IDLE_S, lambda: polls > 0 and node.meter.polls >= start + polls)
     spent, took, done = cpu_s(node.agent_pid) - before, time.monotonic() - begun, node.meter.polls - start
     node.close()
     return spent / done * 1000 if polls else spent / took
 
 
-def loop_cpu(bench: Bench, polls: int) -> float:
+def loop_cpu(bench: Bench, polls: int, every_s: float = EVERY_S) -> float:
     """CPU seconds of a bare loop of pymodbus reads, for so many polls at the agent's pace."""
     meter = Meter(bench.desk, 1000)
-    child = subprocess.Popen([sys.executable, "-c", LOOP, str(meter.port), str(polls), str(EVERY_S)], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", LOOP, str(meter.port), str(polls), str(every_s)], stdout=subprocess.PIPE)
     bench.stack.callback(end, child)
-    bench.desk.run(3 * polls * EVERY_S, lambda: child.poll() is not None)
+    bench.desk.run(3 * polls * every_s, lambda: child.poll() is not None)
     assert child.stdout is not None
     return float(child.stdout.read()) / polls * 1000
 

@@ -86,8 +86,8 @@ def seconds(value: int) -> bytes:
 
 
 def read(*telegrams: bytes) -> Reading:
-    """The last reading of a fresh ear, which must have found every telegram intact."""
-    ear = Sml()
+    """The last reading of a fresh ear that trusts; it must have found every telegram intact."""
+    ear = Sml(trusting=True)
     readings = [reading for data in telegrams for reading in ear.feed(data)]
     assert (len(readings), ear.damaged) == (len(telegrams), 0)
     return readings[-1]

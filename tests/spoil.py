@@ -68,15 +68,23 @@ class Struck(NamedTuple):
 
 
 def strike(
-    reader: Callable[[], Reader], telegrams: Sequence[bytes], wire: Wire, tries: int, seed: str, most: int = 8, follow: int = 1
+    reader: Callable[[], Reader],
+    telegrams: Sequence[bytes],
+    wire: Wire,
+    tries: int,
+    seed: str,
+    most: int = 8,
+    follow: int = 1,
+    before: int = 0,
 ) -> Struck:
-    """Feed each telegram spoiled by 1 to `most` flips, and after each `follow`th of them the same one intact."""
+    """Feed each telegram spoiled by 1 to `most` flips behind `before` intact ones; after each `follow`th, the same one intact."""
     random = Random(seed)
     told = {telegram: [dict(made.values) for made in reader().feed(telegram + telegram)] for telegram in telegrams}
     accepted = wrong = lost = 0
     for i in range(tries):
         telegram = telegrams[i % len(telegrams)]
         struck = reader()
+        struck.feed(telegram * before)
         made = struck.feed(wire(telegram, random, random.randint(1, most)))
         accepted += sum(reading.quality == "good" for reading in made)
         if i % follow == 0:

@@ -92,6 +92,25 @@ def test_a_simulated_fault_comes_out_as_an_error_with_the_way_out(tmp_path):
         assert "no such register" in done.stdout
 
 
+def test_a_reading_that_is_not_good_is_shown_with_its_reason(tmp_path):
+    with simulating("eastron-sdm630", "--tcp", "0", "--fault", "swapped") as (_, said):
+        done = cli("meter", "read", "-c", written(tmp_path, said))
+        assert done.returncode == 1
+        assert re.match(r"simulated: suspect  w .*  \(v_l1 reads .*word_order = \"little\".*\)\n$", done.stdout)
+
+
+def test_watts_that_nobody_set_live(tmp_path):
+    with simulating("eastron-sdm630", "--tcp", "0") as (_, said):
+        path = written(tmp_path, said)
+        seen = set()
+        for _ in range(20):
+            seen.add(json.loads(cli("meter", "read", "-c", path, "--json").stdout)["w"])
+            if len(seen) > 1:
+                break
+        assert len(seen) == 2
+        assert all(200 <= w <= 2200 for w in seen)
+
+
 def test_phases_make_the_total_and_counters_count(tmp_path):
     with simulating("eastron-sdm630", "--tcp", "0", "--set", "w_l1=1000", "--set", "w_l2=-3600000") as (_, said):
         path = written(tmp_path, said)
@@ -208,6 +227,9 @@ def test_scan_that_finds_nothing_says_what_to_check(tmp_path):
     done = cli("meter", "scan", place)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{place}: no connection" in done.stderr
+    done = cli("meter", "scan", "ttyUSB99")  # a port, not a host
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("grid: /dev/ttyUSB99 at ")
     done = cli("meter", "scan", str(tmp_path / "ttyUSB0"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "is the adapter plugged in" in done.stderr
@@ -407,6 +429,12 @@ def test_a_capture_begun_midway_with_one_damaged_telegram(kind, telegram, w, std
     assert re.fullmatch(r"grid: \d damaged telegrams? left out\n", errors)
 
 
+def test_a_capture_of_one_telegram_is_shown(tmp_path):
+    """In the field the first one waits for another like it."""
+    code, said, _ = decoded("sml", PLAIN, tmp_path)
+    assert (code, [row["w"] for row in said]) == (0, [-1234])
+
+
 def test_a_capture_without_a_good_telegram_is_code_1(tmp_path):
     code, said, errors = decoded("p1", PLAIN, tmp_path)
     assert (code, said) == (1, [])
@@ -441,5 +469,16 @@ def test_models_fit_a_window(columns):
     lines = re.sub(r"\x1b\[\d*m", "", said).splitlines()
     assert all(len(line) <= columns for line in lines), lines
     assert all(any(line.startswith(name) for line in lines[1:]) for name in models())
-    assert "vendor" in lines[0]
+    assert lines[0].startswith("model ")
+    assert lines[0].endswith("sold as")
     assert "trust" in lines[0]
+    assert ("vendor" in lines[0]) == (columns == 120)
+    assert max(map(len, lines)) == columns, "the names of trade take all that is left"
+
+
+def test_models_in_a_pipe_have_every_name_of_trade():
+    said = cli("meter", "models").stdout.splitlines()
+    assert said[0].split("\t") == ["model", "vendor", "protocol", "phases", "trust", "sold as"]
+    assert {line.split("\t")[0]: line.split("\t")[5] for line in said[1:]} == {
+        map_.id: ", ".join(map_.models) for map_ in models().values()
+    }

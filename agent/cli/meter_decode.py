@@ -19,7 +19,7 @@ def decode(kind: str, file: str) -> None:
     from agent.cli.meter_read import row
     from agent.metering import reader
 
-    ear = reader(kind)
+    ear = reader(kind, recorded=True)
     good = 0
     try:
         source = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
