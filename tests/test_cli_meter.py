@@ -99,6 +99,12 @@ def test_a_reading_that_is_not_good_is_shown_with_its_reason(tmp_path):
         assert re.match(r"simulated: suspect  w .*  \(v_l1 reads .*word_order = \"little\".*\)\n$", done.stdout)
 
 
+def test_a_meter_without_watts_is_not_good(tmp_path):
+    with simulating("eastron-sdm630", "--tcp", "0", "--fault", "nan") as (_, said):
+        done = cli("meter", "read", "-c", written(tmp_path, said))
+        assert (done.returncode, done.stdout.partition(";")[0]) == (1, "simulated: absent  it answers, but without watts")
+
+
 def test_watts_that_nobody_set_live(tmp_path):
     with simulating("eastron-sdm630", "--tcp", "0") as (_, said):
         path = written(tmp_path, said)
@@ -244,7 +250,12 @@ def test_scan_that_finds_nothing_says_what_to_check(tmp_path):
 
 def test_scan_can_be_interrupted():
     with simulating("eastron-sdm120", "--pty", "--fault", "absent") as (place, _):
-        with subprocess.Popen([*GRID, "meter", "scan", place, "--listen", "0"], stdout=-1, stderr=-1, text=True) as process:
+        heeds = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and so would its child
+        try:
+            process = subprocess.Popen([*GRID, "meter", "scan", place, "--listen", "0"], stdout=-1, stderr=-1, text=True)
+        finally:
+            signal.signal(signal.SIGINT, heeds)
+        with process:
             assert process.stderr.readline().startswith(f"{place}: asking at ")
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 1
