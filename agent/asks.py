@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import gone, kept, summary, wire
+from agent import gone, kept, summary, tariffs, wire
 from agent.address import to_address
-from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Save, Status
+from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Save, SetTariff, Status
 from agent.own import iso
 from agent.wire import FORGOTTEN, TARIFF, Forgotten, Tariff, WireError
 
@@ -29,6 +29,8 @@ def asked(node: Node, event: Asked, now: float) -> None:
             _forget(node, id_, event.request, now)
         case Status():
             _answer(node, event.request, **summary.status(node, now))
+        case SetTariff():
+            _set_tariff(node, event.ask, event.request, now)
         case _:
             assert_never(event.ask)
 
@@ -140,6 +142,19 @@ def _forget(node: Node, id_: str, request: int, now: float) -> None:
             _answer(node, request, error=f"{id_!r} cannot be removed: {error}")
         else:
             _answer(node, request, forgotten=id_)
+
+
+def _set_tariff(node: Node, wanted: SetTariff, request: int, now: float) -> None:
+    tariff = node.tariff
+    assert tariff is not None  # the configuration's, if no other, since the start
+    try:
+        keys = tariffs.change(tariff, wanted, node.me, node.unix_s(now))
+        node.keep(wire.place(wire.network_topic(TARIFF)), wire.encode(keys))
+    except ValueError as error:  # a WireError, too: somebody used up its versions
+        _answer(node, request, error=f"the tariff stays: {error}")
+        return
+    node.unsaved = node.changed = True
+    _answer(node, request, **keys)
 
 
 def _forgotten_record(node: Node, id_: str, forgotten: bool, now: float) -> None:

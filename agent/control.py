@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 
 from agent import runtime
-from agent.events import Ask, Asked, Event, Forget, Join, Leave, Status
+from agent.events import Ask, Asked, Event, Forget, Join, Leave, SetTariff, Status
 
 MAX_LINE = 4096
 PATIENCE_S = 5.0  # for a client that connects and says nothing
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`do`: join (argument: address), leave (sibling or nothing), forget (node), status."""
+    """`do`: join (argument: address), leave (sibling or nothing), forget (node), status, tariff (JSON of SetTariff)."""
 
     do: str
     argument: str | None = None
@@ -36,6 +36,8 @@ def _ask(request: Request) -> Ask | None:
             return Forget(node)
         case Request("status"):
             return Status()
+        case Request("tariff", str(changes)):
+            return msgspec.json.decode(changes, type=SetTariff)
     return None
 
 

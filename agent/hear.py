@@ -8,7 +8,7 @@ from agent import gone, mend, slots, wire
 from agent.events import Complain, Publish
 from agent.records import Held, Verdict
 from agent.refute import Do
-from agent.wire import INFO, STATE, Energy, Forgotten, Info, State, WireError
+from agent.wire import INFO, STATE, Energy, Forgotten, Info, State, Tariff, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -71,6 +71,8 @@ def take(node: Node, held: Held, now: float) -> None:
             told(node, place.owner, record, now)
         case Energy():
             slots.heard(node, before.record if before is not None else None, record)
+        case Tariff():
+            slots.retariff(node, before.record if before is not None else None, record)
         case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
             gone.forgotten(node, place.kind.removeprefix(wire.FORGOTTEN), record, now)
         case _:

@@ -11,7 +11,7 @@ from agent.edges import counters
 from agent.events import Post, Save
 from agent.own import iso
 from agent.settlement import Head
-from agent.wire import ENERGY, STATE, Energy, Rates, State
+from agent.wire import ENERGY, STATE, Energy, Rates, State, Tariff
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -47,6 +47,15 @@ def rates(node: Node, now: float) -> Rates | None:
 def heard(node: Node, old: object, new: Energy) -> None:
     """An energy record was taken, of this node or another."""
     node.settlement.heard(old if isinstance(old, Energy) else None, new)
+
+
+def retariff(node: Node, old: object, new: Tariff) -> None:
+    """Another tariff is shared now: slots that it prices otherwise are settled anew, as when this node was cut off meanwhile."""
+    before = old if isinstance(old, Tariff) else None
+    for slot in node.settlement.heads:
+        unix_s = slot * node.edges.slot_s
+        if tariffs.rates_at(before, unix_s) != tariffs.rates_at(new, unix_s):
+            node.settlement.dirty.add(slot)
 
 
 def reclaim(node: Node, record: Energy, now: float) -> None:

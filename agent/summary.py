@@ -138,7 +138,7 @@ def _look_at_tariff(node: Node, now: float) -> None:
     text = ""
     if tariff is not None and tariff.rule not in RULES:
         text = f"the network's tariff names the price rule {tariff.rule!r}, which this version does not know: update this node"
-    elif tariff is not None and tariff.by != node.me:
+    elif tariff is not None:
         names = ("import_u", "export_u", "floor_u", "cap_u", "currency", "slot_s", "rule")
         differ = [name for name in names if getattr(tariff, name) != getattr(mine, name)]
         if differ:

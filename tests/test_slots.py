@@ -153,6 +153,17 @@ def test_a_tariff_takes_effect_at_the_slot_that_it_names():
     assert {row.slot: row.import_u for row in posted} == {FIRST: 300_000, FIRST + 1: 900_000}
 
 
+def test_a_tariff_heard_late_settles_its_slots_anew():
+    """Cut off while the others changed it: what was settled by the old rates becomes a revision by the new ones."""
+    desk = Metering()
+    desk.run(16 + 60 + LATE_S + 12, 600, import_wh=10)
+    old = {name: getattr(MINUTE, name) for name in ("import_u", "export_u", "floor_u", "cap_u", "currency", "slot_s", "rule")}
+    new = old | {"import_u": 900_000, "from": FIRST, "past": [old | {"from": 0}], "by": "b", "version": 7}
+    desk.hear("$grid/in/b/network/tariff", json.dumps(new).encode())
+    posted = [row for effect in desk.run(12, 600, import_wh=10) if isinstance(effect, Post) for row in effect.rows]
+    assert [(row.slot, row.revision, row.import_u) for row in posted] == [(FIRST, 1, 900_000)]
+
+
 def test_a_restart_goes_on_with_registers_and_ledger():
     desk = Metering()
     effects = desk.run(16 + 60 + LATE_S + 12, 600, import_wh=10)

@@ -15,6 +15,8 @@ COMMANDS = {
     "leave": ("network", "leave"),
     "forget": ("network", "forget"),
     "meter": ("meter", "meter"),
+    "tariff": ("tariff", "tariff"),
+    "audit": ("audit", "audit"),
     "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }
