@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from agent import gone, kept, summary, tariffs, wire
 from agent.address import to_address
-from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Save, SetTariff, Status
+from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Renew, Save, SetTariff, Status
 from agent.own import iso
 from agent.wire import FORGOTTEN, TARIFF, Forgotten, Tariff, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
+
+PROBE = -1  # the request number of a dial that nobody asked for
 
 
 def _answer(node: Node, request: int | None, **body: Any) -> None:
@@ -51,8 +53,17 @@ def _join(node: Node, address: str, request: int, now: float) -> None:
     node.out.append(Dial(str(where), request))
 
 
+def _probed(node: Node, id_: str | None) -> None:
+    """A link is down. If that sibling's broker answers all the same, ours has lost it: Mosquitto 2.1 may, after quick changes."""
+    if id_ in node.siblings.joined() and not node.transport.get(id_ or ""):
+        node.out += [Complain(f"the link to {id_} stays down though its broker answers: ours is started afresh"), Renew()]
+
+
 def dialled(node: Node, event: Dialled, now: float) -> None:
     """Somebody answered at the address of a join, or nobody did."""
+    if event.request == PROBE:
+        _probed(node, event.node)
+        return
     if event.node is None:
         text = f"cannot join {event.address}: {event.why}"
         if event.request is None:

@@ -16,7 +16,7 @@ GAP_S = 10.0  # readings further apart leave open what was between: power is not
 BRIDGE_S = 86_400.0  # counters that were silent for longer put no edges on a line: those slots are final by now
 CONFIRM_S, CONFIRM = 300.0, 10  # a counter that fell or leapt is believed when it goes on from there so long and often
 HANDOVER_S = 3600.0  # counters that are gone for so long, while power is there, are not coming back
-CLOCK_S = 600.0  # so long after a restart a clock not known good may still become so; then edges are taken by it as it is
+CLOCK_S = 600.0  # so long after a boot a clock not known good may still become so; then edges are taken by it as it is
 JUMP_S = 60.0  # a clock set forward over an edge by no more than this: the edge is taken at that moment, and flagged
 LOST_S = 30 * 86_400.0  # the longest power cut whose energy is believed when the clock cannot tell how long it was
 STEP_WH = 1000  # some counters count whole kWh
@@ -90,7 +90,6 @@ class Edges:
     _silent_s: float | None = None  # since when they do not
     _odd: Odd | None = None
     _power: tuple[int, float] | None = None
-    _began_s: float | None = None  # the first look at the meters of this run
     _lost: bool = False  # what flowed since the mark is not all in the registers
     _why: set[str] = field(default_factory=set)  # for the slots from the mark on
 
@@ -98,16 +97,15 @@ class Edges:
         """Take one look at the meters in: all counters or None, and the node's net (W, + = surplus) or None.
 
         Returns the days whose records are new: publish those `keys` that are not None, and keep `dump`. Call it every few
-        seconds, with two Nones as well; time that passes without a call is a gap.
+        seconds, with two Nones as well; time that passes without a call is a gap. `now` counts from the machine's boot.
         """
-        self._began_s = now if self._began_s is None else self._began_s
         if not self._advance(counted, net_w, unix_s, clock_good, now):
             return []
         mark, new = self._mark, Mark(unix_s, self.import_wms, self.export_wms, now)
         if mark is None:
             self._mark, self._lost = new, False
             return self._days({int(unix_s // self.slot_s)})
-        if not clock_good and (unix_s < mark.unix_s or (mark.now is None and now - self._began_s < CLOCK_S)):
+        if not clock_good and (unix_s < mark.unix_s or (mark.now is None and now < CLOCK_S)):
             return []  # a time before one already seen is no time
         if unix_s < mark.unix_s:
             open_slot = int(unix_s // self.slot_s)

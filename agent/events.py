@@ -100,7 +100,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class SetTariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Change the shared tariff, micro-currency per kWh; None: as it is. `from_s` is the unix time at which it begins (None: soon)."""
+    """Change the shared tariff, micro-currency per kWh (None: as it is), from the unix time `from_s` on (None: soon)."""
 
     import_u: int | None = None
     export_u: int | None = None

@@ -256,6 +256,7 @@ class Node:
                 self.life.drop(node)
                 self.weigh(node, now)
         self.out += self.show.alert("clocks", slots.clocks(self, now), self.unix_s(now))
+        self.out += [Dial(address, asks.PROBE) for address in self.siblings.probes(lambda id_: not self.transport.get(id_), now)]
         behind = [id_ for id_, since_s in self.differs.items() if self.life.fresh(id_) and now - since_s > REPAIR_S]
         if behind and now - self.repaired_s > REPAIR_S:
             self.repaired_s = now

@@ -1,5 +1,6 @@
 """The undirected relation between siblings: one growing counter an edge, odd joined, even parted, the greater wins."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,6 +12,7 @@ from agent.wire import WireError, is_id
 
 GRACE_S = 15.0  # a parted link stays up this long, so that the other end hears of it
 ACKED_S = 1.0  # and this long once the other end has said so itself
+PROBE_S = 600.0  # between looks whether a link that stays down has anybody at its other end
 REDIAL_S = 60.0  # a sibling that dialled us and is offline this long may have lost its memory: then we dial
 MAX_SIBLINGS = 64
 MAX_EDGES = 256  # in one info record, parted ones included
@@ -30,6 +32,7 @@ class Edge:
     parted_s: float | None = None  # monotonic; None when the grace is over
     heard_s: float | None = None
     moved: str | None = None
+    probed_s: float | None = None
 
     @property
     def joined(self) -> bool:
@@ -133,6 +136,17 @@ class Siblings:
         if edge.joined and edge.dial and self.me in dials and id_ < self.me and theirs % 2 == 1:
             edge.dial, changed = False, True
         return changed
+
+    def probes(self, down: Callable[[str], bool], now: float) -> list[str]:
+        """Addresses of links of ours that have been down for long: does a broker answer there all the same?"""
+        found = []
+        for id_, edge in self.edges.items():
+            silent = edge.heard_s is not None and now - edge.heard_s > REDIAL_S
+            due = edge.probed_s is None or now - edge.probed_s > PROBE_S
+            if edge.joined and edge.dial and edge.address and silent and due and down(id_):
+                edge.probed_s = now
+                found.append(edge.address)
+        return found
 
     def _full(self, edge: Edge | None) -> bool:
         """Is there no room to join where this edge is now?"""

@@ -16,6 +16,7 @@ AGREE = 0.5, 2.0  # watt-hours summed up from samples by those counted; loads sw
 NEW_READS, NEW_S = 6, 60.0  # a counter that has fallen is believed after so many readings over so long: a new meter, not a glitch
 MOST_W = 1_000_000  # without a rating, a counter that runs faster is a glitch
 WH = ("import_wh", "export_wh")
+NO_WATTS = "it answers, but without watts; a device at rest may do so, else: is the model right?"
 
 
 @dataclass(slots=True)
@@ -82,10 +83,10 @@ class Plausible:
     verdict: str = ""
 
     def judge(self, reading: Reading, now: float) -> Reading:
-        """The same reading; "suspect" where it cannot be true, its counters held where they fell. Absent ones pass."""
+        """The same reading; "suspect" where it cannot be true, "absent" without watts, its counters held where they fell."""
         if reading.quality == "absent" or "w" not in reading.values:
             self.last = None
-            return reading
+            return Reading("absent", NO_WATTS, reading.values) if reading.quality == "good" else reading
         values, why = dict(reading.values), []
         notes = self._hold(values, now)
         why += self._over(int(values["w"]))

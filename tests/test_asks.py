@@ -5,7 +5,8 @@ import json
 import pytest
 from desk import Desk, info, published, state
 
-from agent.events import Asked, Bridge, Bridges, Complain, Dial, Dialled, Forget, Join, Leave, Save, Status
+from agent.asks import PROBE
+from agent.events import Asked, Bridge, Bridges, Complain, Dial, Dialled, Forget, Join, Leave, Renew, Save, Status
 
 B = "b.test:1883"
 
@@ -69,6 +70,22 @@ def test_the_joins_of_the_file_are_tried_until_they_are_met_and_then_never_again
     again = Desk(join=(B, "d.test:1883"), kept=desk.kept)
     assert [e.address for e in again.wait(0.25) if isinstance(e, Dial)] == ["d.test:1883"]
     assert not [e for e in Desk(join=(B,), shared=True).wait(20.0) if isinstance(e, Dial)]
+
+
+def test_a_link_that_stays_down_though_the_other_broker_answers_renews_ours():
+    """Mosquitto 2.1 may forget a bridge that was taken away and put back within a moment."""
+    desk = Desk()
+    joined(desk)
+    assert not [e for e in desk.wait(59.0) if isinstance(e, Dial)]
+    assert [e for e in desk.wait(12.0) if isinstance(e, Dial)] == [Dial(B, PROBE)]
+    assert Renew() not in desk.do(Dialled(B, None, "no broker", None, PROBE))  # it is off: nothing to mend here
+    assert Renew() not in desk.do(Dialled(B, "c", "", None, PROBE))  # somebody else lives there now
+    assert Renew() in desk.do(Dialled(B, "b", "", None, PROBE))
+    assert not [e for e in desk.wait(500.0) if isinstance(e, Dial)]
+    assert [e for e in desk.wait(120.0) if isinstance(e, Dial)] == [Dial(B, PROBE)]
+    desk.hear("grid/sibling/b", b"1")
+    assert Renew() not in desk.do(Dialled(B, "b", "", None, PROBE))  # up meanwhile; that its agent is silent is its own trouble
+    assert not [e for e in desk.wait(1300.0) if isinstance(e, Dial)]
 
 
 def test_leaving_one_sibling():

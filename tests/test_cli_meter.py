@@ -264,15 +264,17 @@ def test_scan_can_be_interrupted():
         assert "Traceback" not in said
 
 
-def test_in_a_terminal_a_bar_shows_how_far_a_scan_is_and_goes_away():
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_in_a_terminal_a_bar_shows_how_far_a_scan_is_and_goes_away(columns):
     with simulating("eastron-sdm120", "--tcp", "0", "--unit", "1") as (place, _):
-        code, said = in_window(80, "meter", "scan", place, "--units", "1")
+        code, said = in_window(columns, "meter", "scan", place, "--units", "1")
     assert code == 0
     bars = re.findall(r"\r\[(#*)(-*)\] ", said)
     assert len(bars) > 2
     assert all(len(done) + len(open_) == 24 for done, open_ in bars)
     assert [len(done) for done, _ in bars] == sorted(len(done) for done, _ in bars)
-    assert "\r" + " " * 78 + "\r" in said
+    assert "\r" + " " * min(78, columns - 2) + "\r" in said
+    assert all(len(bar) < columns for bar in re.findall(r"\r(\[[^\r\n]*)", said))
 
 
 def test_the_serial_ports_of_this_machine():

@@ -294,6 +294,15 @@ def test_a_clock_that_never_comes_good_is_taken_as_it_is_in_the_end():
     assert house.flags == {0: "clock partial", 1: "clock partial", 2: "clock"}
 
 
+def test_an_agent_that_starts_again_on_a_machine_long_awake_waits_for_no_clock():
+    house = House().run(400 + 450)
+    house.clock_good = False
+    house.power_cut(100)
+    house.now = CLOCK_S
+    house.run(900)
+    assert list(house.imports) == [0, 1]
+
+
 def test_a_clock_that_was_ahead_loses_its_edges_and_no_energy():
     house = House()
     house.clock_good, house.clock_off = False, 7200.0

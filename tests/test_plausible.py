@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.plausible import FROZEN_S, NEW_READS, NEW_S, STEPS, Plausible
+from drivers.plausible import FROZEN_S, NEW_READS, NEW_S, NO_WATTS, STEPS, Plausible
 from drivers.reading import Reading, absent
 
 
@@ -152,11 +152,13 @@ def test_a_counter_that_wraps_goes_on():
     assert "fell" in far.judge(good(500, 7), 1.0).why  # not from near its end
 
 
-def test_absent_and_suspect_readings_pass():
+def test_absent_and_suspect_readings_pass_and_none_is_good_without_watts():
     plausible = Plausible()
     assert plausible.judge(absent("silent"), 0.0) == absent("silent")
-    wattless = Reading("good", "", {"v_l1": 230.0})
-    assert plausible.judge(wattless, 1.0) is wattless
+    assert plausible.judge(Reading("good", "", {"v_l1": 230.0}), 1.0) == Reading("absent", NO_WATTS, {"v_l1": 230.0})
+    for quality in ("suspect", "late"):
+        wattless = Reading(quality, "hz reads 0", {"v_l1": 230.0})
+        assert plausible.judge(wattless, 1.0) is wattless
     said = plausible.judge(Reading("suspect", "v_l1 reads 0", {"w": 5, "import_wh": 7}), 2.0)
     assert (said.quality, said.why) == ("suspect", "v_l1 reads 0")
     assert plausible.judge(Reading("suspect", "v_l1 reads 0", {"w": 5, "import_wh": 3}), 3.0).why.startswith("v_l1 reads 0; import")

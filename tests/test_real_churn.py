@@ -9,6 +9,8 @@ from conftest import Survived
 from live import agreed, wait_until
 from netns import PORT, Witness, a_lan, within
 
+from agent.broker import version
+
 SEED = 5
 SAME_S = 15.0  # until both ends show the same
 DELAYS_S = (0.0, 0.02, 0.06, 0.35)  # from the command to the kill: before, in and after the dialling, at the broker's restart
@@ -114,7 +116,8 @@ def test_join_and_leave_in_every_order(lan, survived):
         settle(lan, set())
         at_once(*((join, lan, *pair) for pair in ("wx", "xw", "zy", "yx")))
         settle(lan, LINE)
-        agree_s = within(20, lambda: agreed(pis, sum(WATTS.values())))
+        # Mosquitto 2.1 may lose a bridge that goes and comes within a moment: then it is started afresh after a minute
+        agree_s = within(20 if version() < (2, 1) else 100, lambda: agreed(pis, sum(WATTS.values())))
     survived(Survived("joins and leaves in every order", 4, 30, lan.lost(pis), len(witness.wrong), agree_s))
 
 

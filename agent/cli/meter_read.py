@@ -112,7 +112,8 @@ def _say_row(one: dict[str, Any]) -> None:
     from drivers.reading import QUANTITIES
 
     known = "  ".join(f"{q} {one[q]}" for q in QUANTITIES if one[q] is not None)
-    say(f"{one['name']}: {one['quality']}  {known or one['why']}")
+    why = f"({one['why']})" if known and one["why"] else one["why"]
+    say("  ".join(part for part in (f"{one['name']}: {one['quality']}", known, why) if part))
 
 
 def _say_words(one: dict[str, Any]) -> None:

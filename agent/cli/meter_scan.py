@@ -1,5 +1,7 @@
 """grid meter scan: look for meters on the serial ports or at a host, and print what to write into grid.toml."""
 
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -41,25 +43,26 @@ class Found(NamedTuple):
 
 
 class Progress:
-    """A bar on a terminal, else a line a stage; on stderr, so that stdout is what was found."""
+    """A bar on a terminal, else a line a new stage; on stderr, so that stdout is what was found."""
 
     def __init__(self, steps: int) -> None:
-        self._steps, self._done, self._stage, self._bar = max(1, steps), 0, "", sys.stderr.isatty()
+        self._steps, self._done, self._said, self._bar = max(1, steps), 0, {""}, sys.stderr.isatty()
+        self._wide = max(20, min(78, shutil.get_terminal_size().columns - 2)) if self._bar else 0
 
     def step(self, stage: str, detail: str = "") -> None:
         self._done = min(self._done + 1, self._steps)
         if self._bar:
             full = 24 * self._done // self._steps
             line = f"[{'#' * full}{'-' * (24 - full)}] {stage} {detail}"
-            sys.stderr.write(f"\r{line[:78]:78}")
+            sys.stderr.write(f"\r{line[: self._wide]:{self._wide}}")
             sys.stderr.flush()
-        elif stage != self._stage:
+        elif stage not in self._said:
             say(f"{stage} ...", err=True)
-        self._stage = stage
+            self._said.add(stage)
 
     def end(self) -> None:
         if self._bar:
-            sys.stderr.write(f"\r{'':78}\r")
+            sys.stderr.write(f"\r{'':{self._wide}}\r")
             sys.stderr.flush()
 
 
@@ -218,6 +221,8 @@ def scan(place: str | None, units_text: str, listen_s: float, as_json: bool) -> 
     except ValueError as error:
         fail(f"--units: {error}", USAGE)
     maps = list(catalog.models().values())
+    if place is not None and re.fullmatch("tty[A-Za-z]+[0-9]+", place):
+        place = f"/dev/{place}"
     host = None if place is None or "/" in place or place.upper().startswith("COM") else _host(place)
     found: list[Found] = []
     wrong: list[str] = []

@@ -16,6 +16,8 @@ from drivers import catalog
 from drivers.reading import QUANTITIES
 from drivers.registers import Map, MapError
 
+IDLE_W, JITTER_W = 1200, 50  # where the watts walk while nobody has --set them
+
 
 @click.command()
 @click.argument("model")
@@ -68,7 +70,9 @@ def simulate(
     values = chosen(map_, given)
     unit = map_.unit if unit is None else unit
     try:
-        meter = SimulatedMeter(Entry("", 0, unit, model, fixed=values, period_s=1.0), Scene(()), time.time())
+        jitter_w = 0 if "w" in values else JITTER_W
+        entry = Entry("", 0, unit, model, fixed={"w": IDLE_W, **values}, period_s=1.0, jitter_w=jitter_w)
+        meter = SimulatedMeter(entry, Scene(()), time.time())
     except ValueError as error:
         fail(str(error), USAGE)
     served = Served(Faulty(map_, unit, meter.held, faults, every, seed=1))
