@@ -211,7 +211,7 @@ def _check_join(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _check_meters(sheet: Sheet, meters: Iterable[MeterTable], models: Collection[str] | None) -> None:
     names: dict[str, MeterTable] = {}
-    units: dict[tuple[object, object], MeterTable] = {}
+    units: dict[tuple[object, object, object], MeterTable] = {}
     settings: dict[tuple[object, str], MeterTable] = {}
     for meter in meters:
         values, where = meter.values, meter.where
@@ -225,9 +225,9 @@ def _check_meters(sheet: Sheet, meters: Iterable[MeterTable], models: Collection
         if not meter.fit("port", "host", "tcp_port") or (values["port"] is None) == (values["host"] is None):
             continue
         line = values["port"] or Address(values["host"], values["tcp_port"])
-        if meter.fit("unit", "model"):
+        if meter.fit("unit", "model") and values["model"].casefold() != "sunspec":  # one such device can be several meters
             unit = values["model"] if values["unit"] is None else values["unit"]  # two of a model left the factory with one unit
-            if (other := units.setdefault((line, unit), meter)) is not meter:
+            if (other := units.setdefault((line, unit, values["model"]), meter)) is not meter:
                 what = f"the meter on line {sheet.line(other.where)} has the same line and unit"
                 sheet.say((*where, "unit"), what, "Set another unit at one of them (its manual says how) and write it here")
         for name in ("baud", "framing"):

@@ -39,6 +39,8 @@ class Polled:
     meter: Source
     every_s: float
     plausible: Plausible
+    unit: int
+    kind: str
     due_s: float = 0.0
 
     def read(self, now: float) -> Reading:
@@ -144,36 +146,49 @@ def _add(meters: Meters, config: MeterConfig, map_: Map) -> None:
         return
     if config.pin is not None or config.imp_per_kwh is not None:
         raise MapError(f"pin and imp_per_kwh are of an S0 meter, and {map_.id} is none: remove them")
-    line = line_of(config)
     if config.host is None and config.port is None:
         raise MapError(f'a {map_.id} is on a serial line or at a host: write port = "/dev/ttyUSB0" or host = "192.168.1.50"')
-    talks = map_.protocol in TALK
-    for other in [] if talks else meters.lines:
-        if line.port is not None and other.port == line.port and other != line:
-            what = f"it would be read on {line}, another meter of the same wire on {other}"
-            raise MapError(f"{what}: set all meters of a wire alike, and write that baud and framing at each")
-    taken = {told.line.port or told.line for told in meters.told}
-    asked = {one.port or one for one in meters.lines}
-    if (line.port or line) in (taken | asked if talks else taken):
-        raise MapError(f"{line.port or line} is another meter's: one that talks of its own accord needs a line of its own")
+    line, talks = line_of(config), map_.protocol in TALK
+    _check_wire(meters, line, talks)
     if talks:
+        if config.unit is not None:
+            raise MapError(f"a {map_.id} talks of its own accord and has no unit: remove it")
         if config.host is not None and config.tcp_port == MODBUS_PORT:
-            raise MapError(
-                f"a {map_.id} gateway does not talk on port {MODBUS_PORT}: write its tcp_port, for example tcp_port = 2000"
-            )
+            why = f"a {map_.id} gateway does not talk on port {MODBUS_PORT}"
+            raise MapError(f"{why}: write its tcp_port, for example tcp_port = 2000")
         meters.told.append(Told(config.name, line, reader(map_.protocol), flip, plausible))
         return
     bus, polled = meters.lines.setdefault(line, (Bus(line), []))
     unit = config.unit if config.unit is not None else map_.unit
-    source = _sunspec(bus, unit, flip, config.role) if map_.protocol == "sunspec" else Meter(bus, map_, unit, flip)
-    polled.append(Polled(config.name, source, config.every_s, plausible))
+    source, kind = _source(bus, map_, unit, flip, config.role)
+    for one in polled:
+        if (one.unit, one.kind) == (unit, kind):
+            way_out = "each needs one of its own: set another at one of them (its manual says how) and write it here"
+            raise MapError(f"unit {unit} on {line} is the meter {one.name!r} already; {way_out}")
+    polled.append(Polled(config.name, source, config.every_s, plausible, unit, kind))
 
 
-def _sunspec(bus: Bus, unit: int, flip: bool, role: str) -> Source:
+def _check_wire(meters: Meters, line: Line, talks: bool) -> None:
+    """One that talks needs a line of its own; those that are asked share one if they are set alike."""
+    taken = {told.line.port or told.line for told in meters.told}
+    asked = {one.port or one for one in meters.lines}
+    if (line.port or line) in (taken | asked if talks else taken):
+        raise MapError(f"{line.port or line} is another meter's: one that talks of its own accord needs a line of its own")
+    for other in meters.lines:
+        if line.port is not None and other.port == line.port and other != line:
+            what = f"it would be read on {line}, another meter of the same wire on {other}"
+            raise MapError(f"{what}: set all meters of a wire alike, and write that baud and framing at each")
+
+
+def _source(bus: Bus, map_: Map, unit: int, flip: bool, role: str) -> tuple[Source, str]:
+    """The driver, and what it reads of its unit: a SunSpec device can be several meters, as some inverters are."""
+    if map_.protocol != "sunspec":
+        return Meter(bus, map_, unit, flip), map_.device
     from drivers.sunspec import which_for
     from drivers.sunspec_meter import SunSpecMeter
 
-    return SunSpecMeter(bus, unit, flip, which_for(cast(Role, role)))
+    which = which_for(cast(Role, role))
+    return SunSpecMeter(bus, unit, flip, which), which
 
 
 def _turned(config: MeterConfig, map_: Map) -> bool:

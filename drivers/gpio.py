@@ -126,7 +126,9 @@ def _made(kind: str, pin: int, **settings: object) -> Any:
         way_out = "is this a Pi, this user in the group gpio, and the pin not used by another program?"
         raise PinError(f"{where}: {error}; {way_out}") from error
     except (ImportError, AttributeError) as error:  # lgpio 0.0 of PyPI is an empty module
-        way_out = "install lgpio 0.2.2 or later (apt install python3-lgpio), or take the pin out of the configuration"
+        way_out = (
+            "install lgpio 0.2.2 or later: .venv/bin/pip install '.[pi]' in the checkout; or take the pin out of the configuration"
+        )
         raise PinError(f"{where}: no lgpio: {error}; {way_out}") from error
 
 

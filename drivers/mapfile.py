@@ -13,7 +13,7 @@ import msgspec
 
 from drivers.maptables import DerivedRow, ExampleRow, File, ReadTable, RegRow, Table, exact, example_words, problems, regs_of
 from drivers.reading import DIGITS
-from drivers.registers import Example, Map, MapError
+from drivers.registers import Example, Map, MapError, measure
 
 _ROWS: Mapping[str, type[Table]] = {"regs": RegRow, "derive": DerivedRow, "example": ExampleRow}
 
@@ -45,7 +45,22 @@ def parse(text: str, file: str) -> Map:
     wrong = problems(tables)
     if wrong:
         raise MapError("\n".join(f"{file}{_line(text, key)}: {key}: {what}" for key, what in wrong))
-    return _map(tables)
+    map_ = _map(tables)
+    wrong = _wrong_examples(map_)
+    if wrong:
+        raise MapError("\n".join(f"{file}{_line(text, key)}: {key}: {what}" for key, what in wrong))
+    return map_
+
+
+def _wrong_examples(map_: Map) -> list[tuple[str, str]]:
+    """A worked example that does not come out: a wrong scale, type, word order or address is seen before any meter is."""
+    wrong = []
+    for example in map_.examples:
+        made = measure(map_, example.words).values.get(example.name)
+        if made != example.value:
+            what = f"its words make {made}, not {example.value}; are type, scale and word_order right? else correct or remove the example"
+            wrong.append((f"example.{example.name}", what))
+    return wrong
 
 
 def _key_of(error: str, raw: Mapping[str, Any]) -> str:

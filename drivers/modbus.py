@@ -76,6 +76,7 @@ class Bus:
         self._client: ModbusSerialClient | ModbusTcpClient | None = None
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
+        self._why: dict[int, tuple[str, str]] = {}  # unit -> of its failures: what is wrong, and the words for it
         self._owed: dict[int, dict[tuple[int, int], float]] = {}  # unit -> sizes asked for without an answer, and when
         self._connect_failures, self._connect_not_before = 0, 0.0
         self._last_unit, self._last_end, self._drain = -1, 0.0, False
@@ -135,15 +136,13 @@ class Bus:
             return
         probe = next((probe for probe in probes if (probe.fc, probe.count) not in owed), None)
         if probe is None:
-            raise MeterError(f"{self._where(unit, block)}: a late answer may still come; asked again in {LATE_MOST_S:g} s")
+            raise MeterError(self._why[unit][1])
         self.read_block(unit, probe, now)
 
     def read_block(self, unit: int, block: Block, now: float) -> Words:
         """The block's words. Raises Refusal when the unit answers that it will not, MeterError when it does not answer well."""
-        wait_s = self._not_before.get(unit, now) - now
-        if wait_s > 0:
-            unanswered = f"{self._failures[unit]} requests unanswered"
-            raise MeterError(f"{self._where(unit, block)}: {unanswered}; asked again in {wait_s:.1f} s")
+        if self._not_before.get(unit, now) > now:
+            raise MeterError(self._why[unit][1])
         return self._ask(self._connected(now), unit, block, now)
 
     def _ask(self, client: ModbusSerialClient | ModbusTcpClient, unit: int, block: Block, now: float) -> Words:
@@ -168,6 +167,7 @@ class Bus:
         if not ours or not (refused or len(answer.registers) == block.count):
             raise self._failed(unit, block, "the answer belongs to another request", now)
         self._failures.pop(unit, None)
+        self._why.pop(unit, None)
         self._owed.pop(unit, None)
         if refused:
             code = answer.exception_code
@@ -188,7 +188,9 @@ class Bus:
             self._owed.setdefault(unit, {})[block.fc, block.count] = now
         else:
             self._hang_up()  # a new connection has no old answers; it also ends a half-open one
-        return MeterError(f"{self._where(unit, block)}: {what}")
+        if self._why.get(unit, ("", ""))[0] != what:  # else the same words, whatever block was asked for: each change is a message
+            self._why[unit] = what, f"{self._where(unit, block)}: {what}"
+        return MeterError(self._why[unit][1])
 
     def _connected(self, now: float) -> ModbusSerialClient | ModbusTcpClient:
         client = self._client
@@ -196,18 +198,17 @@ class Bus:
             raise MeterError(f"{self.line}: the bus is closed")
         if client.connected:
             return client
-        wait_s = self._connect_not_before - now
-        if wait_s > 0:
-            raise MeterError(f"{self.line}: no connection; tried again in {wait_s:.1f} s")
-        with suppress(UnicodeError):  # what the standard library says of a host name like "a..b"
-            client.connect()
+        if now >= self._connect_not_before:
+            with suppress(UnicodeError):  # what the standard library says of a host name like "a..b"
+                client.connect()
         if client.connected:
             self._connect_failures, self._drain = 0, self.line.host is None
             if not self._drain:
                 time.sleep(self.connect_delay_s)
             return client
-        self._connect_failures += 1
-        self._connect_not_before = now + RECONNECT_S[min(self._connect_failures, len(RECONNECT_S)) - 1]
+        if now >= self._connect_not_before:
+            self._connect_failures += 1
+            self._connect_not_before = now + RECONNECT_S[min(self._connect_failures, len(RECONNECT_S)) - 1]
         way_out = (
             "is the meter or gateway on, in this network, and the address right?"
             if self.line.host is not None

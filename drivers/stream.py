@@ -37,7 +37,8 @@ class Stream:
             return heard
         except _USED as error:
             self.close()
-            raise MeterError(f"{self.line}: {error}; {self._way_out()}") from error
+            what = (error.strerror if isinstance(error, OSError) else None) or error
+            raise MeterError(f"{self.line}: {what}; {self._way_out()}") from error
 
     def _open(self) -> None:
         if self.line.host is not None:

@@ -396,7 +396,6 @@ role = "pv"
 @pytest.mark.parametrize(
     ("first", "model", "second", "expected"),
     [
-        ("port='p'\nunit=1", "eastron-sdm120", "port='p'\nunit=1", ["15: meter[2].unit: the meter on line 4 has the same line and unit. Set"]),
         ("host='h'", "abb-b2x", "host='H'\ntcp_port=502", ["9: meter[2].unit: the meter on line 4 has the same line and unit. Set another"]),
         ("port='p'", "eastron-sdm120", "port='p'", []),
         ("host='h'", "abb-b2x", "host='h'\ntcp_port=503", []),

@@ -90,7 +90,11 @@ def test_flip_turns_the_watts_and_leaves_the_counters_their_names():
     map_ = parse(WIDE, "wide.toml")
     assert map_.regs["w_l1"].scale == Fraction(-1, 10)
     assert map_.regs["export_wh"].scale == 1
-    straight = parse(WIDE.replace("flip = true", ""), "wide.toml")
+    with pytest.raises(
+        MapError, match=r"wide\.toml:46: example\.w: its words make 2, not -2; are type, scale and word_order right"
+    ):
+        parse(WIDE.replace("flip = true", ""), "wide.toml")
+    straight = parse(WIDE.replace("flip = true", "").partition("[example]")[0], "wide.toml")
     raw = {"w_l1": (100,), "w_l2": (0,), "w_l3": (0,), "export_wh": (0, 5), "import_wh": (0, 6)}
     assert measure(map_, raw).values == {"w": -10, "w_l1": -10, "w_l2": 0, "w_l3": 0, "export_wh": 5, "import_wh": 6}
     assert measure(straight, raw).values == {"w": 10, "w_l1": 10, "w_l2": 0, "w_l3": 0, "export_wh": 5, "import_wh": 6}

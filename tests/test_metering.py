@@ -98,6 +98,7 @@ WRONG = [
     ('model = "eastron-sdm120"; pin = 17', "pin and imp_per_kwh are of an S0 meter, and eastron-sdm120 is none"),
     ('model = "eastron-sdm120"; port = "p"; imp_per_kwh = 5', "pin and imp_per_kwh are of an S0 meter"),
     ('model = "p1"; host = "gateway"', "does not talk on port 502: write its tcp_port"),
+    ('model = "p1"; port = "p"; unit = 1', "has no unit: remove it"),
     ('model = "nonsuch"; port = "p"', "no meter model 'nonsuch'"),
 ]
 
@@ -126,6 +127,18 @@ def test_a_wire_has_one_baud_rate():
         MapError, match="meter 'm2': it would be read on p at 9600 8N1, another meter of the same wire on p at 2400"
     ):
         build(meters('model = "eastron-sdm120"; port = "p"', 'model = "eastron-sdm230"; port = "p"; unit = 2'))
+
+
+def test_a_unit_is_one_meter_but_for_devices_that_are_several():
+    wire = 'port = "p"; baud = 9600'
+    with pytest.raises(MapError, match=r"meter 'm2': unit 1 on p at 9600 8N1 is the meter 'm1' already; each needs one of its own"):
+        build(meters(f'model = "eastron-sdm630"; {wire}', f'model = "eastron-sdm230"; {wire}'))  # both leave the factory as unit 1
+    inverter = 'host = "h"; unit = 1'
+    build(meters(f'model = "huawei-sun2000-meter"; {inverter}', f'model = "huawei-sun2000-pv"; role = "pv"; {inverter}'))
+    three = [f'model = "sunspec"; role = "{role}"; {inverter}' for role in ("grid", "pv", "battery")]
+    assert [one.kind for _, polled in build(meters(*three)).lines.values() for one in polled] == ["meter", "inverter", "storage"]
+    with pytest.raises(MapError, match="unit 1 on h:502 is the meter 'm2' already"):
+        build(meters(*three[:2], three[1]))
 
 
 def test_all_problems_come_at_once():

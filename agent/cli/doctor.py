@@ -87,7 +87,8 @@ def _meters(config: Config, agent: Agent) -> Iterator[Finding]:
         rows = [(name, reading.quality, reading.why, reading.values.get("w")) for name, reading in looked]
     for name, quality, why, watts in rows:
         good = quality == "good"
-        fix = f"check its power, wiring, unit and baud rate, then: grid meter read {name} -c {config.path}"
+        first = "" if quality == "suspect" else "check power and wiring, then: "
+        fix = f"{first}grid meter read {name}{' --raw' if quality == 'suspect' else ''} -c {config.path}"
         yield Finding(f"meter {name}", good, f"it reads {watts} W" if good else f"{quality}: {why}", "" if good else fix)
 
 
