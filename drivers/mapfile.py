@@ -58,7 +58,8 @@ def _wrong_examples(map_: Map) -> list[tuple[str, str]]:
     for example in map_.examples:
         made = measure(map_, example.words).values.get(example.name)
         if made != example.value:
-            what = f"its words make {made}, not {example.value}; are type, scale and word_order right? else correct or remove the example"
+            way_out = "are type, scale and word_order right? else correct or remove the example"
+            what = f"its words make {made}, not {example.value}; {way_out}"
             wrong.append((f"example.{example.name}", what))
     return wrong
 
