@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from agent import price
 from agent.address import Address
 from agent.forms import toml
 from agent.keys import TABLES, MeterTable, Sheet
@@ -189,6 +190,12 @@ def _check_tariff(sheet: Sheet, tariff: dict[str, Any]) -> None:
         if low_u is not None and high_u is not None and low_u > high_u and not (low == "floor" and left_out):
             what = f"{low} {_decimal(low_u)} is above {high} {_decimal(high_u)}, so that {why}"
             sheet.say(("tariff", low), what, f"Lower {low} or raise {high}")
+
+
+    if all(name in tariff for name in ("rule", "import", "export")) and tariff["export"] <= tariff["import"]:
+        wrong, _, way_out = price.problem(tariff["rule"], tariff["import"], tariff["export"]).partition(". ")
+        if wrong:
+            sheet.say(("tariff", "rule"), wrong, way_out)
 
 
 def _decimal(micro: int) -> str:

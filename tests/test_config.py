@@ -735,3 +735,12 @@ def test_required_keys_have_no_default() -> None:
         ("meter", "model"),
         ("meter", "role"),
     }
+
+
+def test_a_rule_that_cannot_price_these_rates() -> None:
+    rates = "[tariff]\nimport = 0.30\nexport = 0.002\nfloor = 0.0\n"
+    assert problems(f'{NODE}{rates}rule = "sdr"\n') == [
+        "8: tariff.rule: sdr needs an export rate above 0 and of 1 % of the import rate or more. Raise it, or take mmr"
+    ]
+    parse(f'{NODE}{rates}rule = "mmr"\n', "grid.toml")
+    parse(f'{NODE}[tariff]\nrule = "sdr"\n', "grid.toml")

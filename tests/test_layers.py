@@ -61,6 +61,7 @@ PURE = frozenset(
         "binascii",
         "bisect",
         "collections",
+        "contextlib",
         "dataclasses",
         "datetime",
         "difflib",
