@@ -191,7 +191,6 @@ def _check_tariff(sheet: Sheet, tariff: dict[str, Any]) -> None:
             what = f"{low} {_decimal(low_u)} is above {high} {_decimal(high_u)}, so that {why}"
             sheet.say(("tariff", low), what, f"Lower {low} or raise {high}")
 
-
     if all(name in tariff for name in ("rule", "import", "export")) and tariff["export"] <= tariff["import"]:
         wrong, _, way_out = price.problem(tariff["rule"], tariff["import"], tariff["export"]).partition(". ")
         if wrong:
