@@ -90,11 +90,15 @@ class Ledger:
         self._owed.clear()
         return trouble
 
-    def recent(self, from_s: float) -> tuple[list[Settled], str]:
-        """All revisions of slots that ended after this moment, in order, older revisions first."""
+    def recent(self, span_s: float) -> tuple[list[Settled], str]:
+        """All revisions of the newest slots, those of this span, in order, older revisions first.
+
+        Reckoned from the newest row: at a boot the wall clock may still say 1970.
+        """
         if self._db is None:
             return [], ""
-        return _select(self._db, "ends > ? ORDER BY ends, zone, slot_s, revision", (int(from_s),))
+        newest = "ends > (SELECT max(ends) FROM settled) - ? ORDER BY ends, zone, slot_s, revision"
+        return _select(self._db, newest, (int(span_s),))
 
     def copy(self) -> str:
         """Make the verified copy anew; takes seconds for a year of a large network, so once a day and on a thread of its own."""

@@ -81,7 +81,8 @@ def tick(node: Node, now: float) -> None:
         ]
         rows = node.settlement.look(records(node), members, lambda slot: _rates_of(node, slot), unix_s, now)
         if rows:
-            node.out.append(Post(tuple(rows), unix_s))
+            # by a clock that may be years ahead nothing is too old to keep
+            node.out.append(Post(tuple(rows), unix_s if node.clock_good else 0.0))
             node.changed = True
     held = rates(node, now)
     before, node.slot = (signal(node), node.rates), int(unix_s // held.slot_s) if held is not None else None

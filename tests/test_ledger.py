@@ -20,6 +20,7 @@ from agent.wire import Tariff
 
 ROOT = Path(__file__).resolve().parent.parent
 K = 20_000 * 96
+EVER = 1e9  # seconds
 END = (K + 1) * 900
 TARIFF = Tariff(version=1, import_u=300_000, export_u=80_000, floor_u=0, cap_u=900_000, currency="EUR", slot_s=900, rule="mmr")
 
@@ -54,20 +55,20 @@ def again(folder):
     """A restart: what its opening says, and everything it finds."""
     with closing(Ledger(folder)) as one:
         trouble = one.open()
-        rows, more = one.recent(0)
+        rows, more = one.recent(EVER)
         assert more == ""
         return trouble, rows
 
 
 def test_what_is_written_is_read_back_in_order(ledger, tmp_path):
     rows = [row(1), row(0), row(0, revision=1, missing={"x": "no record"}, flags={"n1": "clock"}), row(2, zone="y")]
-    assert ledger.recent(0) == ([], "")
+    assert ledger.recent(EVER) == ([], "")
     assert ledger.write(rows[:2], END) == ""
     assert ledger.write(rows[2:], END) == ""
     assert ledger.write([], END) == ""
     in_order = [rows[1], rows[2], rows[0], rows[3]]
-    assert ledger.recent(0) == (in_order, "")
-    assert ledger.recent(END) == ([rows[0], rows[3]], "")
+    assert ledger.recent(EVER) == (in_order, "")
+    assert ledger.recent(901) == ([rows[0], rows[3]], "")  # the newest slot and the one before, whatever the clock says
     assert again(tmp_path) == ("", in_order)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
@@ -75,7 +76,7 @@ def test_what_is_written_is_read_back_in_order(ledger, tmp_path):
 def test_a_slot_settled_twice_alike_stands_there_once(ledger):
     ledger.write([row(), row(5)], END)
     ledger.write([row()], END)
-    assert len(ledger.recent(0)[0]) == 2
+    assert len(ledger.recent(EVER)[0]) == 2
 
 
 def test_what_is_written_is_not_written_again(ledger):
@@ -83,7 +84,7 @@ def test_what_is_written_is_not_written_again(ledger):
     with closing(sqlite3.connect(ledger.path)) as other, other:
         other.execute("DELETE FROM settled")
     ledger.write([row(1)], END)
-    assert ledger.recent(0) == ([row(1)], "")
+    assert ledger.recent(EVER) == ([row(1)], "")
 
 
 def test_an_audit_reads_a_span_and_what_was_booked_in_it_beside_the_running_agent(ledger, tmp_path):
@@ -101,14 +102,14 @@ def test_an_audit_reads_a_span_and_what_was_booked_in_it_beside_the_running_agen
 
 def test_what_is_older_than_400_days_is_let_go(ledger):
     ledger.write([row(0), row(1)], END + KEEP_S)
-    assert [settled.slot for settled in ledger.recent(0)[0]] == [K, K + 1]
+    assert [settled.slot for settled in ledger.recent(EVER)[0]] == [K, K + 1]
     ledger.write([], END + KEEP_S + 1)
-    assert [settled.slot for settled in ledger.recent(0)[0]] == [K + 1]
+    assert [settled.slot for settled in ledger.recent(EVER)[0]] == [K + 1]
 
 
 def test_closed_twice_and_never_opened(tmp_path):
     one = Ledger(tmp_path)
-    assert one.recent(0) == ([], "")
+    assert one.recent(EVER) == ([], "")
     one.close()
     assert one.write([row()], END) == ""  # opens
     one.close()
@@ -208,7 +209,7 @@ def test_one_damaged_row_is_left_out_and_told(ledger, tmp_path):
         for slot, body in ((K, b"\0\0"), (K + 1, zlib.compress(b"[]")), (K + 2, None)):
             db.execute("UPDATE settled SET body = ? WHERE ends = ?", (body, (slot + 1) * 900))
     told = "3 revisions in the ledger are damaged and left out"
-    assert ledger.recent(0) == ([row(3)], told)
+    assert ledger.recent(EVER) == ([row(3)], told)
     assert read(tmp_path, 0, END + 10**6) == ([row(3)], told)
 
 
@@ -225,10 +226,10 @@ def test_damage_while_it_runs_is_told_and_mended_at_the_next_slot(ledger, tmp_pa
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     whole = ledger.path.read_bytes()
     ledger.path.write_bytes(whole[:4096] + b"\0" * (len(whole) - 4096))
-    assert "cannot read the ledger further: database disk image is malformed" in ledger.recent(0)[1]
+    assert "cannot read the ledger further: database disk image is malformed" in ledger.recent(EVER)[1]
     assert "malformed" in ledger.write([row(200)], END)
     assert "last verified copy" in ledger.write([row(201)], END)
-    assert ledger.recent(0) == ([*rows, row(200), row(201)], "")
+    assert ledger.recent(EVER) == ([*rows, row(200), row(201)], "")
 
 
 def test_a_card_that_rots_does_not_fill_up(ledger, tmp_path):
@@ -341,7 +342,7 @@ def test_a_full_disk_is_told_and_what_waited_is_written_when_there_is_room(small
     (small / "filler").unlink()
     (small / "ledger-copy.new").unlink(missing_ok=True)
     assert ledger.write([row(9)], END) == ""
-    assert [settled.slot - K for settled in ledger.recent(0)[0]] == list(range(10))
+    assert [settled.slot - K for settled in ledger.recent(EVER)[0]] == list(range(10))
     ledger.close()
     fill(small)
     trouble, _ = again(small)
@@ -359,7 +360,7 @@ def test_a_copy_is_not_lost_because_the_disk_was_full_when_it_was_needed(small):
     assert "cannot open the ledger" in ledger.open()
     (small / "filler").unlink()
     assert "last verified copy" in ledger.open()
-    assert len(ledger.recent(0)[0]) == 50
+    assert len(ledger.recent(EVER)[0]) == 50
     ledger.close()
 
 
@@ -384,11 +385,11 @@ def test_a_read_only_directory_is_told_and_waited_for(sealed):
     trouble = ledger.write([row(n, nodes=1) for n in range(OWED + 5)], END)
     assert trouble.startswith("cannot open the ledger: ")
     assert trouble.endswith("; 5 had to be given up")
-    assert ledger.recent(0) == ([], "")
+    assert ledger.recent(EVER) == ([], "")
     assert "cannot copy the ledger" in ledger.copy()
     subprocess.run(["umount", "-l", folder], check=True)
     assert ledger.write([row(5000)], END) == ""
-    found = ledger.recent(0)[0]
+    found = ledger.recent(EVER)[0]
     assert (len(found), found[0].slot, found[-1].slot) == (OWED + 1, K + 5, K + 5000)
     ledger.close()
 

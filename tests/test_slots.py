@@ -86,8 +86,10 @@ def test_a_clock_that_is_not_good_flags_its_slots_and_drops_none():
     desk = Metering()
     effects = desk.run(16 + 60 + LATE_S + 12, 600, import_wh=10, good=False)
     assert set(desk.energy["flags"].values()) == {"clock"}
-    (row,) = [row for effect in effects if isinstance(effect, Post) for row in effect.rows]
+    (post,) = [effect for effect in effects if isinstance(effect, Post)]
+    (row,) = post.rows
     assert (row.uses, row.flags) == ({"me": (10, 0)}, {"me": "clock"})
+    assert post.unix_s == 0.0  # the ledger lets nothing go by such a clock
 
 
 def test_a_slot_is_settled_and_two_slots_later_it_is_the_price():
