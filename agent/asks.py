@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import gone, kept, summary, tariffs, wire
+from agent import gone, kept, loads, summary, tariffs, wire
 from agent.address import to_address
-from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Renew, Save, SetTariff, Status
+from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Renew, Save, SetLoad, SetTariff, Status
 from agent.own import iso
 from agent.wire import FORGOTTEN, TARIFF, Forgotten, Tariff, WireError
 
@@ -33,6 +33,8 @@ def asked(node: Node, event: Asked, now: float) -> None:
             _answer(node, event.request, **summary.status(node, now))
         case SetTariff():
             _set_tariff(node, event.ask, event.request, now)
+        case SetLoad():
+            _answer(node, event.request, **loads.asked(node, event.ask, now))
         case _:
             assert_never(event.ask)
 

@@ -70,7 +70,7 @@ class Bus:
         self._put(Disconnected())
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
-        self._put(Heard(message.topic, bytes(message.payload[:KEEP_BYTES])))
+        self._put(Heard(message.topic, bytes(message.payload[:KEEP_BYTES]), bool(message.retain)))
 
 
 def fetch(host: str, port: int, topic: str, wait_s: float) -> tuple[bytes | None, str]:

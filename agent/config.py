@@ -10,7 +10,8 @@ from typing import Any
 from agent import price
 from agent.address import Address
 from agent.forms import toml
-from agent.keys import TABLES, MeterTable, Sheet
+from agent.keys import ROWS, TABLES, Row, Sheet
+from agent.switches import MIN_OFF_S, Kind
 from agent.toml_lines import TomlError, read
 
 
@@ -104,12 +105,28 @@ class MeterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadConfig:
+    """One relay, on a `pin` (BCM number)."""
+
+    name: str
+    pin: int
+    rated_w: int
+    each: int  # class, 0 critical ... 3 flexible
+    kind: Kind
+    active_low: bool
+    safe_on: bool
+    min_on_s: int | None  # None here and in the next: the kind's own
+    min_off_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     node: NodeConfig
     mqtt: MqttConfig
     network: NetworkConfig
     tariff: TariffConfig
     meters: tuple[MeterConfig, ...]
+    loads: tuple[LoadConfig, ...]
     state: StateConfig
     path: Path
 
@@ -140,12 +157,14 @@ def parse(text: str, name: str, models: Collection[str] | None = None) -> Config
     except TomlError as error:
         raise ConfigError(f"{name}:{error.line}: file: {error.what}. {error.way_out}") from error
     sheet = Sheet(lines)
-    sheet.refuse_unknown((), given, [*TABLES, "meter"])
+    sheet.refuse_unknown((), given, [*TABLES, *ROWS])
     tables = {table: sheet.take_single(table, given) for table in TABLES}
-    meters = sheet.take_meters(given)
+    meters, loads = sheet.take_rows("meter", given), sheet.take_rows("load", given)
     _check_tariff(sheet, tables["tariff"])
     _check_join(sheet, tables)
     _check_meters(sheet, meters, models)
+    _check_loads(sheet, loads)
+    _check_pins(sheet, tables["node"], [*meters, *loads])
     if sheet.problems:
         raise ConfigError(*(f"{name}:{line}: {problem}" for line, problem in sorted(sheet.problems, key=lambda found: found[0])))
     base = Path(name).absolute().parent
@@ -164,6 +183,7 @@ def parse(text: str, name: str, models: Collection[str] | None = None) -> Config
             rule=tariff["rule"],
         ),
         meters=tuple(_meter(meter.values, base) for meter in meters),
+        loads=tuple(_load(load.values) for load in loads),
         state=StateConfig(base / (tables["state"]["dir"] or f"/var/lib/grid/{node['id']}")),
         path=Path(name),
     )
@@ -173,6 +193,11 @@ def _meter(values: Mapping[str, Any], base: Path) -> MeterConfig:
     model, simulate = values["model"], values["simulate"]
     own = {"model": str(base / model) if _is_path(model) else model, "simulate": simulate and SimulateConfig(**simulate)}
     return MeterConfig(**{**values, **own})
+
+
+def _load(values: Mapping[str, Any]) -> LoadConfig:
+    own = {"each": values["class"], "safe_on": values["safe"] == "on"}
+    return LoadConfig(**own, **{name: value for name, value in values.items() if name not in ("class", "safe")})
 
 
 def _is_path(model: str) -> bool:
@@ -215,10 +240,10 @@ def _check_join(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]]) -> None:
             sheet.say(("network", "join", index), f"{address} stands there twice", "Remove one")
 
 
-def _check_meters(sheet: Sheet, meters: Iterable[MeterTable], models: Collection[str] | None) -> None:
-    names: dict[str, MeterTable] = {}
-    units: dict[tuple[object, object, object], MeterTable] = {}
-    settings: dict[tuple[object, str], MeterTable] = {}
+def _check_meters(sheet: Sheet, meters: Iterable[Row], models: Collection[str] | None) -> None:
+    names: dict[str, Row] = {}
+    units: dict[tuple[object, object, object], Row] = {}
+    settings: dict[tuple[object, str], Row] = {}
     for meter in meters:
         values, where = meter.values, meter.where
         _check_line(sheet, meter)
@@ -245,7 +270,29 @@ def _check_meters(sheet: Sheet, meters: Iterable[MeterTable], models: Collection
                 sheet.say((*where, name), what, "Set all meters of a wire alike and write the same here")
 
 
-def _check_line(sheet: Sheet, meter: MeterTable) -> None:
+def _check_loads(sheet: Sheet, loads: Iterable[Row]) -> None:
+    names: dict[str, Row] = {}
+    for load in loads:
+        if load.fit("name") and (other := names.setdefault(load.values["name"], load)) is not load:
+            sheet.say((*load.where, "name"), f"the load on line {sheet.line(other.where)} has the same name", "Rename one of them")
+        least_s = load.values.get("min_off_s")
+        if load.fit("kind") and load.values["kind"] == "compressor" and least_s is not None and least_s < MIN_OFF_S["compressor"]:
+            what = f"a compressor that starts again after {least_s} s breaks"
+            sheet.say((*load.where, "min_off_s"), what, f"Write {MIN_OFF_S['compressor']} or more, or leave it out")
+
+
+def _check_pins(sheet: Sheet, node: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    taken = {node["led_pin"]: "the lamp"} if node.get("led_pin") is not None else {}
+    for row in rows:
+        pin = row.values.get("pin")
+        if pin is None:
+            continue
+        if pin in taken:
+            sheet.say((*row.where, "pin"), f"pin {pin} is that of {taken[pin]}", "Give each a pin of its own")
+        taken.setdefault(pin, f"the {row.where[0]} on line {sheet.line(row.where)}")
+
+
+def _check_line(sheet: Sheet, meter: Row) -> None:
     given, where = meter.given, meter.where
     if "pin" in given:
         for name in ("port", "host", "baud", "framing", "unit", "tcp_port"):

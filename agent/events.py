@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agent.settlement import Settled
+from agent.switches import Manual
 from drivers.reading import Lamp, Reading
 
 
@@ -24,6 +25,7 @@ class Heard(msgspec.Struct, frozen=True):
 
     topic: str
     payload: bytes
+    retained: bool = False  # the broker had it before we came
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -99,6 +101,14 @@ class Status(msgspec.Struct, frozen=True):
     """Tell everything this node knows, as `grid status --json` prints it, with its meters and siblings."""
 
 
+class SetLoad(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A person's word for a load, for so many seconds (None: as usual)."""
+
+    name: str
+    manual: Manual
+    for_s: float | None = None
+
+
 class SetTariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Change the shared tariff, micro-currency per kWh (None: as it is), from the unix time `from_s` on (None: soon)."""
 
@@ -112,7 +122,7 @@ class SetTariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     from_s: int | None = None
 
 
-Ask = Join | Leave | Forget | Status | SetTariff
+Ask = Join | Leave | Forget | Status | SetTariff | SetLoad
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -183,6 +193,13 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Switch(msgspec.Struct, frozen=True):
+    """Let this load's relay be on or off."""
+
+    name: str
+    on: bool
+
+
 class Light(msgspec.Struct, frozen=True):
     """What the node's lamp shows from now on, if it has one."""
 
@@ -195,4 +212,4 @@ class Complain(msgspec.Struct, frozen=True):
     text: str
 
 
-Effect = Publish | Dial | Bridges | Renew | Save | Post | Answer | Light | Complain
+Effect = Publish | Dial | Bridges | Renew | Save | Post | Answer | Switch | Light | Complain

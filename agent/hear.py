@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import gone, mend, slots, wire
+from agent import gone, loads, mend, slots, wire
 from agent.events import Complain, Publish
 from agent.records import Held, Verdict
 from agent.refute import Do
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 GREET = 64  # up to so many nodes a newcomer is greeted with a few early heartbeats; with more it waits for two
 
 
-def hear(node: Node, topic: str, payload: bytes, now: float) -> None:
+def hear(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> None:
     if topic.startswith(node.show.view.sibling("")):
         sibling = topic.rpartition("/")[2]
         if sibling in node.siblings.edges:
             node.transport[sibling] = payload == b"1"
+        return
+    if node.show.view.command(topic):
+        if payload:
+            loads.command(node, topic, payload, retained, now)
         return
     if topic.startswith(node.show.view.lists):
         mend.own_view(node, topic, payload, now)

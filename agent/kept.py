@@ -67,7 +67,12 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
 
     read("versions", versions)
     read("pulses", pulse_counts)
+
+    def switches(data: bytes) -> None:
+        node.relays = msgspec.json.decode(data, type=dict[str, dict[str, int | bool | None]])
+
     read("edges", node.edges.load)
+    read("switches", switches)
     read("siblings", lambda data: node.siblings.load(data, now))
     read("seeds", seeds)
     read("records", lambda data: _restore_records(node.book, data))

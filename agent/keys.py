@@ -25,6 +25,7 @@ from agent.forms import (
     whole,
 )
 from agent.price import RULES
+from agent.switches import MIN_ON_S
 from agent.toml_lines import Where, line_of
 from agent.wire import RESERVED
 
@@ -56,7 +57,8 @@ _CURRENCY: Final = Form("three capital letters as in ISO 4217", '"EUR"', a_curre
 _DIRECTORY: Final = Form("a path", '"/var/lib/grid/my-house"', a_directory)
 _DEVICE: Final = Form("a serial device", '"/dev/ttyUSB0"', a_device)
 
-TABLES: Final = ("node", "mqtt", "network", "tariff", "state")  # besides these, [[meter]]
+TABLES: Final = ("node", "mqtt", "network", "tariff", "state")
+ROWS: Final = ("meter", "load")  # there may be several: [[meter]]
 KEYS: Final = (
     Key("node", "id", slug("my-house", RESERVED), REQUIRED, "all topics of the node carry it; no two nodes may have the same"),
     Key("node", "place", text_of(0, 80, "Oak Lane 7"), "", "for people only"),
@@ -99,6 +101,15 @@ KEYS: Final = (
     Key("meter", "every_s", seconds("0.05", "3600"), 1.0, "most meters renew their registers about once a second", "s"),
     Key("meter", "flip", _FLAG, False, "right when the current transformers point the way the manual says"),
     Key("meter", "rated_w", whole(1, _POWER, 5000), None, "not known", "W"),
+    Key("load", "name", slug("heater"), REQUIRED, "the topics grid/load/NAME carry it"),
+    Key("load", "pin", whole(2, 27, 17), REQUIRED, "the relay's pin (BCM number)"),
+    Key("load", "rated_w", whole(1, _POWER, 2000), REQUIRED, "what it draws", "W"),
+    Key("load", "class", whole(0, 3, 3), 3, "0 critical to 3 flexible; what somebody wires to a relay is mostly flexible"),
+    Key("load", "kind", one_of(*MIN_ON_S, example="resistive"), "resistive", "it sets the two times below"),
+    Key("load", "active_low", _FLAG, False, "most drivers switch on at the high level"),
+    Key("load", "safe", one_of("on", "off", example="on"), "on", "a house without its agent works as before"),
+    Key("load", "min_on_s", whole(0, 86_400, 10), None, "the kind's own", "s"),
+    Key("load", "min_off_s", whole(0, 86_400, 10), None, "the kind's own", "s"),
     Key("meter.simulate", "load_w", whole(0, _POWER, 400), 0, "left out, there is none", "W"),
     Key("meter.simulate", "pv_w", whole(0, _POWER, 5000), 0, "left out, there is none", "W"),
     Key("meter.simulate", "battery_w", whole(0, _POWER, 3000), 0, "left out, there is none", "W"),
@@ -108,7 +119,7 @@ KEYS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class MeterTable:
+class Row:
     where: Where
     given: Mapping[str, object]  # as it stands in the file
     values: Mapping[str, Any]  # converted and with defaults; what was refused is left out
@@ -157,28 +168,32 @@ class Sheet:
             return {}
         return self._take(table, given, (table,))
 
-    def take_meters(self, file: Mapping[str, Any]) -> list[MeterTable]:
-        given = file.get("meter", [])
+    def take_rows(self, table: str, file: Mapping[str, Any]) -> list[Row]:
+        """The tables of which there may be several: meter, load."""
+        given = file.get(table, [])
         if isinstance(given, dict):
-            self.say(("meter",), "there may be several", "Write [[meter]] with double brackets, once for each meter")
-            return [self._take_meter(given, ("meter",))]
-        meters = []
+            self.say((table,), "there may be several", f"Write [[{table}]] with double brackets, once for each {table}")
+            return [self._take_row(table, given, (table,))]
+        rows = []
         for index, one in enumerate(given if isinstance(given, list) else [given]):
-            where = ("meter", index)
+            where = (table, index)
             if isinstance(one, dict):
-                meters.append(self._take_meter(one, where))
+                rows.append(self._take_row(table, one, where))
             else:
-                self.say(where, f"must be a table, not {_shown(one)}", "Write [[meter]] on a line of its own, its keys below")
-        return meters
+                self.say(where, f"must be a table, not {_shown(one)}", f"Write [[{table}]] on a line of its own, its keys below")
+        return rows
 
-    def _take_meter(self, given: Mapping[str, Any], where: Where) -> MeterTable:
+    def _take_row(self, table: str, given: Mapping[str, Any], where: Where) -> Row:
+        return self._take_meter(given, where) if table == "meter" else Row(where, given, self._take(table, given, where))
+
+    def _take_meter(self, given: Mapping[str, Any], where: Where) -> Row:
         values = self._take("meter", {name: value for name, value in given.items() if name != "simulate"}, where)
         simulate, inner = given.get("simulate"), (*where, "simulate")
         if simulate is not None and not isinstance(simulate, dict):
             self.say(inner, f"must be an inline table, not {_shown(simulate)}", "For example simulate = { load_w = 400 }")
             simulate = None
         values["simulate"] = simulate if simulate is None else self._take("meter.simulate", simulate, inner)
-        return MeterTable(where, given, values)
+        return Row(where, given, values)
 
     def _take(self, table: str, given: Mapping[str, Any], where: Where) -> dict[str, Any]:
         keys = [key for key in KEYS if key.table == table]
@@ -216,7 +231,7 @@ class Sheet:
 
 
 def _header(table: str) -> str:
-    return {"meter": "[[meter]]", "meter.simulate": "simulate of a [[meter]]"}.get(table, f"[{table}]")
+    return {"meter": "[[meter]]", "load": "[[load]]", "meter.simulate": "simulate of a [[meter]]"}.get(table, f"[{table}]")
 
 
 def _spelled(where: Where) -> str:

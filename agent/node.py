@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import asks, gone, hear, kept, slots, summary, wire
+from agent import asks, gone, hear, kept, loads, slots, summary, wire
 from agent.bucket import Bucket
 from agent.edges import GAP_S, Edges
 from agent.events import (
@@ -37,6 +37,7 @@ from agent.refute import Refute
 from agent.settlement import Settled, Settlement
 from agent.show import Show
 from agent.siblings import Siblings
+from agent.switches import Switches
 from agent.wire import INFO, STATE, Place, Rates, State, Tariff
 from drivers.reading import Lamp, Reading
 
@@ -84,6 +85,9 @@ class Node:
     unsaved: bool = False
     changed: bool = True  # the summary is behind
     lamp: Lamp = "off"
+    switches: Switches = field(default_factory=Switches)
+    relays: dict[str, dict[str, int | bool | None]] = field(default_factory=dict)  # as kept by the run before
+    relays_s: float = 0.0
     idle_s: float = 0.0
     summed_s: float = 0.0
     looked_s: float = 0.0
@@ -118,7 +122,7 @@ class Node:
         """Take one event in; return what is now to be done, in order."""
         match event:
             case Heard():
-                hear.hear(self, event.topic, event.payload, now)
+                hear.hear(self, event.topic, event.payload, event.retained, now)
             case Quiet():
                 self.idle_s = now if event.idle else self.idle_s
                 summary.publish(self, now)
@@ -143,6 +147,7 @@ class Node:
                 self.unix_less_now, self.past = event.unix_s - now, event.past
                 kept.restore(self, event.kept, now)
                 slots.restore(self)
+                loads.restore(self, now)
                 self.link()
             case Dialled():
                 asks.dialled(self, event, now)
@@ -245,6 +250,7 @@ class Node:
             self.swept_s = now
             self._sweep(now)
         slots.tick(self, now)
+        loads.tick(self, now)
         summary.tick(self, now)
 
     def _sweep(self, now: float) -> None:
@@ -291,6 +297,7 @@ class Node:
         self.speak(now)
         summary.publish(self, now)
         self.out.append(Publish(self.show.view.status, b"offline"))
+        loads.stop(self, now)
         summary.light(self, "off")
         self.out += [Save("edges", self.edges.dump()), kept.records(self)]
 

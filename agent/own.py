@@ -9,6 +9,7 @@ from typing import Any
 
 from agent import wire
 from agent.life import HEARTBEAT_S
+from agent.switches import Load
 from drivers.reading import Account, Reading, Role, absent, account
 from drivers.wiring import Wiring
 
@@ -34,6 +35,7 @@ class Settings:
     deadband_w: int
     tariff: wire.Tariff
     meters: tuple[MeterSlot, ...] = ()
+    loads: tuple[Load, ...] = ()
     place: str = ""
     role: str = ""
     address: str | None = None

@@ -16,9 +16,9 @@ from agent import config as configuration
 from agent import dial, loop, runtime, wire
 from agent.broker import Broker, Process
 from agent.bus import Bus
-from agent.config import Config, ConfigError
+from agent.config import Config, ConfigError, LoadConfig
 from agent.control import Control
-from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Light, Post, Publish, Renew, Save, Started, Warned
+from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Light, Post, Publish, Renew, Save, Started, Switch, Warned
 from agent.lamp import StatusLamp
 from agent.ledger import Copies, Ledger
 from agent.loop import End, Inbox
@@ -26,7 +26,9 @@ from agent.metering import build, period_s
 from agent.node import Node
 from agent.own import MeterSlot, Settings
 from agent.poll import Poll
+from agent.relays import Relays
 from agent.store import Store
+from agent.switches import Load
 from agent.version import VERSION
 from agent.watch import Watch
 from drivers import catalog
@@ -68,6 +70,7 @@ def settings(config: Config) -> Settings:
             rule=tariff.rule,
         ),
         meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), period_s(meter)) for meter in config.meters),
+        loads=tuple(_load(load) for load in config.loads),
         place=node.place,
         role=node.role,
         address=str(node.address) if node.address is not None else None,
@@ -76,6 +79,10 @@ def settings(config: Config) -> Settings:
         agent=VERSION,
         utc_offset_s=time.localtime().tm_gmtoff,
     )
+
+
+def _load(load: LoadConfig) -> Load:
+    return Load(load.name, load.each, load.rated_w, load.kind, load.safe_on, load.min_on_s, load.min_off_s)
 
 
 def broker(config: Config, directory: Path, put: Callable[[Event], None]) -> Broker:
@@ -98,6 +105,7 @@ def run(config: Config, own_broker: bool = False) -> End:
     past, damaged = ledger.recent(LEDGER_S)
     copies = Copies(ledger, inbox.put)
     lamp = StatusLamp(config.node.led_pin)
+    relays = Relays(config.loads)
     view = wire.View(config.node.id, config.mqtt.shared)
     topics = [
         f"{wire.NODE}#",
@@ -128,6 +136,8 @@ def run(config: Config, own_broker: bool = False) -> End:
                 files.renew()
             case Dial():
                 dial.start(effect, config.mqtt.port, inbox.put)
+            case Switch(name, on):
+                return relays.set(name, on)
             case Light(shows):
                 lamp.show(shows)
             case Answer(request, body):
@@ -157,6 +167,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
         return loop.run(node, inbox, bell, perform)
     finally:
+        relays.close()
         lamp.close()
         copies.close()
         watch.close()

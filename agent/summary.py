@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import slots, wire
+from agent import loads, slots, wire
 from agent.events import Light
 from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
@@ -207,6 +207,7 @@ def status(node: Node, now: float) -> dict[str, Any]:
         "tariff": msgspec.Raw(tariff.payload) if (tariff := node.book.get("network", TARIFF)) is not None else None,
         "nodes": rows,
         "alerts": node.show.alert_rows(),
+        "loads": loads.rows(node, now),
         "siblings": edges,
         "meters": meters,
         "refused": node.show.refusals.total,

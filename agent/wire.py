@@ -314,7 +314,7 @@ class View:
         root = f"grid/view/{node}/" if shared else "grid/"
         self.net, self.price, self.sell, self.summary = root + "net", root + "price", root + "price/sell", root + "summary"
         self.status = root + "agent/status"
-        self.lists = (root + "alert/", root + "availability/", root + "meter/")
+        self.lists = (root + "alert/", root + "availability/", root + "meter/", root + "load/")
         self._root = root
 
     def availability(self, node: str) -> str:
@@ -328,3 +328,10 @@ class View:
 
     def meter(self, name: str, quantity: str) -> str:
         return f"{self._root}meter/{name}/{quantity}"
+
+    def load(self, name: str) -> str:
+        return f"{self._root}load/{name}"
+
+    def command(self, topic: str) -> bool:
+        """Is this where somebody writes what a load shall be?"""
+        return topic.startswith(f"{self._root}load/") and topic.endswith("/set")

@@ -46,7 +46,7 @@ class PulseInput:
 class Relay:
     """A relay or contactor driver on a pin (BCM number). "on" drives it; `active_low` drivers take the low level for that.
 
-    open() takes the pin in the safe state, close() leaves it so, in this order: safe level, then an input that nobody drives.
+    open() takes the pin in the safe state or the one asked for, close() leaves it in the safe one, in this order: safe level, then an input that nobody drives.
     What nobody can promise: before open(), after close() and after a power cut the pin is an input, and after a crash (SIGKILL,
     segmentation fault) the kernel of a Pi keeps the last level until someone changes it (`dtparam=strict_gpiod` in config.txt
     makes it an input there too). So wire it such that "not driven" is safe, by the contact chosen (normally closed for a load that
@@ -57,10 +57,11 @@ class Relay:
         self.pin, self.active_low, self.safe_on = pin, active_low, safe_on
         self._device: Any = None
 
-    def open(self) -> None:
-        """Raises PinError."""
+    def open(self, on: bool | None = None) -> None:
+        """`on` is its first state, None the safe one; there is no other before it. Raises PinError."""
         if self._device is None:
-            self._device = _made("DigitalOutputDevice", self.pin, active_high=not self.active_low, initial_value=self.safe_on)
+            first = self.safe_on if on is None else on
+            self._device = _made("DigitalOutputDevice", self.pin, active_high=not self.active_low, initial_value=first)
 
     def set(self, on: bool) -> None:
         """Raises PinError when it is not open."""

@@ -24,6 +24,8 @@ MODELS = ("eastron-sdm630", "eastron-sdm120", "eastron-sdm230", "abb-b2x", "p1",
 NODE = '[node]\nid = "a"\nrated_w = 1000\n'  # lines 1 to 3 of most texts below
 METER = '[[meter]]\nname = "m"\nmodel = "abb-b2x"\nrole = "grid"\n'  # lines 4 to 7
 
+LOAD = '[[load]]\nname = "heater"\npin = 27\nrated_w = 2000\n'  # lines 4 to 7
+
 
 def said(path: Path, text: str | None = None) -> tuple[str, ...]:
     """The problems of a text, or of the file if there is none; any other exception than ConfigError goes through."""
@@ -54,6 +56,7 @@ def test_the_least_file_has_every_default() -> None:
         network=config.NetworkConfig(()),
         tariff=config.TariffConfig("EUR", 300_000, 80_000, 80_000, 300_000, 900, "mmr"),
         meters=(),
+        loads=(),
         state=config.StateConfig(Path("/var/lib/grid/a")),
         path=Path("/etc/grid/grid.toml"),
     )
@@ -547,8 +550,9 @@ def commented_in() -> str:
 
 def test_grid_toml_has_every_key_and_no_other() -> None:
     tables = tomllib.loads(commented_in())
-    meters = tables.pop("meter")
+    meters, loads = tables.pop("meter"), tables.pop("load")
     there = {(table, name) for table, keys in tables.items() for name in keys}
+    there |= {("load", name) for load in loads for name in load}
     there |= {("meter", name) for meter in meters for name in meter if name != "simulate"}
     there |= {("meter.simulate", name) for meter in meters for name in meter.get("simulate", {})}
     assert there == {(key.table, key.name) for key in KEYS}
@@ -631,6 +635,9 @@ def test_any_value_of_any_key_is_taken_or_refused_on_its_line(key: keys.Key, val
         other = "" if key.name in ("port", "host", "pin") else 'port = "p"\n' if key.name in ("baud", "framing") else 'host = "h"\n'
         kept = [line for line in METER.splitlines(keepends=True) if not line.startswith(key.name)]
         text = f"{NODE}{''.join(kept)}{other}{blank_lines}{key.name} = {value}\n"
+    elif key.table == "load":
+        kept = [line for line in LOAD.splitlines(keepends=True) if not line.startswith(key.name)]
+        text = f"{NODE}{''.join(kept)}{blank_lines}{key.name} = {value}\n"
     else:
         text = f"{NODE}[{key.table}]\n{blank_lines}{key.name} = {value}\n"
     for problem in said(Path("grid.toml"), text):
@@ -734,6 +741,9 @@ def test_required_keys_have_no_default() -> None:
         ("meter", "name"),
         ("meter", "model"),
         ("meter", "role"),
+        ("load", "name"),
+        ("load", "pin"),
+        ("load", "rated_w"),
     }
 
 
@@ -744,3 +754,22 @@ def test_a_rule_that_cannot_price_these_rates() -> None:
     ]
     parse(f'{NODE}{rates}rule = "mmr"\n', "grid.toml")
     parse(f'{NODE}[tariff]\nrule = "sdr"\n', "grid.toml")
+
+
+def test_a_load() -> None:
+    text = f'{NODE}{LOAD}class = 1\nkind = "compressor"\nactive_low = true\nsafe = "off"\nmin_off_s = 300\n{LOAD}'
+    first, _ = parse(text.replace('"heater"', '"freezer"', 1).replace("pin = 27", "pin = 22", 1), "grid.toml").loads
+    assert first == config.LoadConfig("freezer", 22, 2000, 1, "compressor", True, False, None, 300)
+    assert problems(text) == [
+        "14: load[2].name: the load on line 4 has the same name. Rename one of them",
+        "15: load[2].pin: pin 27 is that of the load on line 4. Give each a pin of its own",
+    ]
+    assert problems(f'{NODE}led_pin = 27\n{LOAD}kind = "compressor"\nmin_off_s = 10\n') == [
+        "7: load[1].pin: pin 27 is that of the lamp. Give each a pin of its own",
+        "10: load[1].min_off_s: a compressor that starts again after 10 s breaks. Write 300 or more, or leave it out",
+    ]
+    assert problems(f"{NODE}[load]\nname = 'x'\n")[0].startswith("4: load: there may be several. Write [[load]]")
+    assert (
+        problems(f"{NODE}load = 5\n")[0]
+        == "4: node.load: unknown. There are id, place, role, zone, rated_w, deadband_w, address, led_pin"
+    )

@@ -15,6 +15,7 @@ COMMANDS = {
     "leave": ("network", "leave"),
     "forget": ("network", "forget"),
     "meter": ("meter", "meter"),
+    "load": ("load", "load"),
     "tariff": ("tariff", "tariff"),
     "audit": ("audit", "audit"),
     "doctor": ("doctor", "doctor"),
