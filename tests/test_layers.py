@@ -88,6 +88,9 @@ HOMES = {
     "lgpio": {"drivers/gpio.py"},
     "cryptography": set(),
     "click": {"agent/cli/"},
+    "scipy": {"agent/simulate/"},
+    "numpy": {"agent/simulate/"},
+    "matplotlib": {"agent/simulate/"},
     "sqlite3": {"agent/ledger.py"},
 }
 FILES = sorted(str(path.relative_to(ROOT)) for room in ("agent", "drivers") for path in (ROOT / room).rglob("*.py"))

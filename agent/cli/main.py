@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": ("audit", "audit"),
     "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
+    "simulate": ("simulate", "simulate"),
 }
 
 
