@@ -46,7 +46,8 @@ class PulseInput:
 class Relay:
     """A relay or contactor driver on a pin (BCM number). "on" drives it; `active_low` drivers take the low level for that.
 
-    open() takes the pin in the safe state or the one asked for, close() leaves it in the safe one, in this order: safe level, then an input that nobody drives.
+    open() takes the pin in the safe state or the one asked for; close() leaves it in the safe one, in this order: safe level,
+    then an input that nobody drives.
     What nobody can promise: before open(), after close() and after a power cut the pin is an input, and after a crash (SIGKILL,
     segmentation fault) the kernel of a Pi keeps the last level until someone changes it (`dtparam=strict_gpiod` in config.txt
     makes it an input there too). So wire it such that "not driven" is safe, by the contact chosen (normally closed for a load that

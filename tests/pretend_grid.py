@@ -58,6 +58,7 @@ def unpack(source: Path, env: Path) -> None:
 
 SYSTEMCTL = """#!/bin/sh
 # restart UNIT, show … UNIT: one agent, with whatever version is current
+unset PYTHONPATH
 pid=$(cat "{root}/pid" 2>/dev/null)
 echo "$*" >> "{root}/asked"
 case "$*" in
