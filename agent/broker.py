@@ -79,7 +79,7 @@ def version() -> tuple[int, int]:
 
 def _write(path: Path, text: str) -> bool:
     """Replace a file whole, if its text differs: a half-written include file makes Mosquitto 2.1 crash."""
-    if path.exists() and path.read_text() == text:
+    if path.exists() and path.read_bytes() == text.encode():
         return False
     new = path.with_name(path.name + ".tmp")
     with new.open("w") as file:

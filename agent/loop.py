@@ -43,7 +43,7 @@ def step(node: Node, event: Event, now: float, perform: Perform) -> None:
             step(node, outcome, now, perform)
 
 
-def run(node: Node, inbox: Inbox, bell: Bell, perform: Perform) -> End:
+def run(node: Node, inbox: Inbox, bell: Bell, perform: Perform, beat: Callable[[float], None] = lambda now: None) -> End:
     """Serve events until one is an `End`, or the bell has rung; then let the node say its last words."""
     ticked = shown = 0.0
     clock = Clock()
@@ -52,6 +52,7 @@ def run(node: Node, inbox: Inbox, bell: Bell, perform: Perform) -> End:
         if now - ticked >= TICK_S:
             ticked = now
             step(node, Tick(*clock.read(now)), now, perform)
+            beat(now)
         try:
             event = inbox.get(timeout=max(0.0, ticked + TICK_S - time.monotonic()))
         except Empty:

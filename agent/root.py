@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from agent import config as configuration
-from agent import dial, loop, runtime, wire
+from agent import dial, loop, notify, runtime, wire
 from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.config import Config, ConfigError, LoadConfig
@@ -116,6 +116,8 @@ def run(config: Config, own_broker: bool = False) -> End:
     topics += [f"{prefix}#" for prefix in view.lists]
     files = broker(config, place, inbox.put)
     files.write_main()
+    notify.tell_broker(files.config, os.environ.get("GRID_BROKER"))
+    service = notify.from_environment()
     bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)
     control = Control(place, inbox.put)
     poll = Poll(config.meters, inbox.put)
@@ -146,6 +148,10 @@ def run(config: Config, own_broker: bool = False) -> End:
                 log.warning("%s", text)
         return None
 
+    def beat(now: float) -> None:
+        text = "connected" if node.connected else f"waits for its broker at {config.mqtt.host}:{config.mqtt.port}"
+        service.tick(node.connected and node.own.said is not None, f"{config.node.id}: {text}, {len(node.show.alerts)} alerts", now)
+
     node = Node(settings(config), os.urandom(4).hex())
     now = time.monotonic()
     loop.step(node, Started(kept, time.time(), past), now, perform)
@@ -165,7 +171,10 @@ def run(config: Config, own_broker: bool = False) -> End:
         if trouble := lamp.open():
             loop.step(node, Warned("lamp", trouble), time.monotonic(), perform)
         log.info("node %s, broker %s:%d", config.node.id, config.mqtt.host, config.mqtt.port)
-        return loop.run(node, inbox, bell, perform)
+        end = loop.run(node, inbox, bell, perform, beat)
+        if end is End.STOP:
+            service.stopping()
+        return end
     finally:
         relays.close()
         lamp.close()

@@ -31,7 +31,7 @@ if "GRID_MOSQUITTO" in os.environ:
     other = Path(os.environ["GRID_MOSQUITTO"])
     assert other.name == "mosquitto", "GRID_MOSQUITTO must be the path of a program called mosquitto"
     os.environ["PATH"] = f"{other.parent}:{os.environ.get('PATH', '')}"
-for name in ("GRID_CONFIG", "COLUMNS", "NO_COLOR", "JOURNAL_STREAM"):
+for name in ("GRID_CONFIG", "COLUMNS", "NO_COLOR", "JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC", "GRID_BROKER"):
     os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = str(ROOT)
 GRID = (sys.executable, "-m", "agent")

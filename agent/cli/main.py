@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
     "simulate": ("simulate", "simulate"),
+    "upgrade": ("upgrade", "upgrade"),
 }
 
 
