@@ -150,7 +150,8 @@ def test_a_node_starts_on_damaged_state_says_so_and_gets_it_back_from_its_siblin
     a.start_agent()
     text = wait_until(lambda: a.alerts().get("store"), 10, a.log)
     assert [name in text for name in ("versions.json", "siblings.json", "records.json")] == [True] * 3
-    assert json.loads(a.read("grid/alert/store"))["text"] == text
+    told = wait_until(lambda: a.read("grid/alert/store"), 10, "the alert is on the broker once the agent is connected")
+    assert json.loads(told)["text"] == text
     grid.agree([a, b], 700, 2)
     assert list(a.status()["siblings"]) == ["b"]
     wait_until(lambda: json.loads(b.read("grid/node/a/state"))["version"] > version, 10, "a jumps above what it said before")
