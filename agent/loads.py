@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agent import mend
 from agent.dispatch import NONE
 from agent.events import Complain, Save, SetLoad, Switch
 from agent.own import iso
@@ -69,7 +70,7 @@ def command(node: Node, topic: str, payload: bytes, retained: bool, now: float) 
     name, manual = topic.split("/")[-2], COMMANDS.get(payload.strip().upper())
     if retained:
         node.show.refusals.add("a command that was retained", f"topic {topic[:80]!r}", now)
-        node.out += node.show.clear(topic)
+        mend.write(node, topic, b"", now)
     elif manual is None or name not in node.switches.switches:
         why = "a load that is not there" if manual is not None else "no command: ON, OFF or AUTO"
         node.show.refusals.add(why, f"topic {topic[:80]!r}", now)

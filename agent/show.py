@@ -59,10 +59,6 @@ class Show:
             self.told.pop(topic, None)
         return [Publish(topic, payload)]
 
-    def clear(self, topic: str) -> list[Effect]:
-        """Take a topic off the broker that somebody else wrote."""
-        return [Publish(topic, b"")]
-
     def again(self) -> list[Effect]:
         """Everything, for a broker that may have lost it."""
         return [Publish(topic, payload) for topic, payload in self.told.items()]
