@@ -7,10 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from agent import price
-from agent.address import Address
+from agent import checks, price
+from agent.address import TLS_PORT, Address
 from agent.forms import toml
-from agent.keys import ROWS, TABLES, Row, Sheet
+from agent.keys import OPTIONAL, ROWS, TABLES, Row, Sheet
 from agent.switches import MIN_OFF_S, Kind
 from agent.toml_lines import TomlError, read
 
@@ -39,6 +39,7 @@ class NodeConfig:
     deadband_w: int
     address: Address | None  # None: found when joining
     led_pin: int | None = None  # BCM number of a lamp
+    time_zone: str | None = None  # None: the system's
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,16 @@ class MqttConfig:
     port: int
     bind: str
     shared: bool
+    tls_port: int = TLS_PORT  # of a closed network, as the next
+    read_port: int | None = None  # anonymous reading from outside; None: from this machine only
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     join: tuple[Address, ...]
+    closed: bool = False  # without a bundle this node talks to nobody
+    create: str | None = None  # the closed network that `grid boot` makes here
+    admit: tuple[str, ...] = ()  # for whom it leaves bundles on the boot partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,36 @@ class LoadConfig:
     safe_on: bool
     min_on_s: int | None  # None here and in the next: the kind's own
     min_off_s: int | None
+    meter: str | None = None  # its own load meter's name
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryConfig:
+    """The node's battery. Nothing is ever written to it with `control` none."""
+
+    meter: str  # name of the meter of role battery: set-points go to its line and unit
+    power_w: int
+    energy_wh: int
+    control: str  # none, sunspec-124 or sunspec-704
+    droop: bool  # its inverter's own
+    deadband_w: int
+    revert_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeederConfig:
+    """What the zone hangs on: the coupling to an outside grid, or the unit that forms an electrical island."""
+
+    meter: str
+    kind: str  # grid or generator
+    import_limit_w: int
+    export_limit_w: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyConfig:
+    nominal_hz: int
+    meter: str | None  # None: no control by frequency
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +164,9 @@ class Config:
     meters: tuple[MeterConfig, ...]
     loads: tuple[LoadConfig, ...]
     state: StateConfig
+    battery: BatteryConfig | None
+    feeder: FeederConfig | None
+    frequency: FrequencyConfig
     path: Path
 
 
@@ -158,12 +197,14 @@ def parse(text: str, name: str, models: Collection[str] | None = None) -> Config
         raise ConfigError(f"{name}:{error.line}: file: {error.what}. {error.way_out}") from error
     sheet = Sheet(lines)
     sheet.refuse_unknown((), given, [*TABLES, *ROWS])
-    tables = {table: sheet.take_single(table, given) for table in TABLES}
+    tables = {table: sheet.take_single(table, given) for table in TABLES if table not in OPTIONAL or table in given}
     meters, loads = sheet.take_rows("meter", given), sheet.take_rows("load", given)
     _check_tariff(sheet, tables["tariff"])
     _check_join(sheet, tables)
+    _check_ports(sheet, tables["mqtt"], tables["network"].get("closed", False))
     _check_meters(sheet, meters, models)
     _check_loads(sheet, loads)
+    checks.balance(sheet, tables, meters, loads)
     _check_pins(sheet, tables["node"], [*meters, *loads])
     if sheet.problems:
         raise ConfigError(*(f"{name}:{line}: {problem}" for line, problem in sorted(sheet.problems, key=lambda found: found[0])))
@@ -185,6 +226,9 @@ def parse(text: str, name: str, models: Collection[str] | None = None) -> Config
         meters=tuple(_meter(meter.values, base) for meter in meters),
         loads=tuple(_load(load.values) for load in loads),
         state=StateConfig(base / (tables["state"]["dir"] or f"/var/lib/grid/{node['id']}")),
+        battery=BatteryConfig(**tables["battery"]) if "battery" in tables else None,
+        feeder=FeederConfig(**tables["feeder"]) if "feeder" in tables else None,
+        frequency=FrequencyConfig(**tables["frequency"]),
         path=Path(name),
     )
 
@@ -230,6 +274,7 @@ def _check_join(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]]) -> None:
     mqtt, join = tables["mqtt"], tables["network"].get("join", ())
     if mqtt.get("shared") and join:
         sheet.say(("network", "join"), "agents on one shared broker join nobody", "Remove join, or write shared = false")
+    _check_create(sheet, tables)
     own = {Address(host, mqtt.get("port", 0)) for host in ("localhost", "127.0.0.1", "::1", mqtt.get("bind", ""))}
     for index, address in enumerate(join):
         if address is None:  # refused already
@@ -238,6 +283,31 @@ def _check_join(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]]) -> None:
             sheet.say(("network", "join", index), f"{address} is this node itself", "Name another node, or leave join out")
         elif address in join[:index]:
             sheet.say(("network", "join", index), f"{address} stands there twice", "Remove one")
+
+
+def _check_create(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    network, admit = tables["network"], tables["network"].get("admit", ())
+    if network.get("create") is not None:
+        if tables["mqtt"].get("shared"):
+            sheet.say(("network", "create"), "agents on one shared broker need none", "Remove create, or write shared = false")
+    elif admit:
+        way_out = "Write create = \"the network's name\" too, or use 'grid admit' on the node that made the network"
+        sheet.say(("network", "admit"), "only the node that makes the network admits others", way_out)
+    for index, id_ in enumerate(admit):
+        if id_ is not None and id_ == tables["node"].get("id"):
+            sheet.say(("network", "admit", index), f"{id_} is this node itself", "Name other nodes")
+        elif id_ is not None and id_ in admit[:index]:
+            sheet.say(("network", "admit", index), f"{id_} stands there twice", "Remove one")
+
+
+def _check_ports(sheet: Sheet, mqtt: Mapping[str, Any], closed: bool) -> None:
+    taken: dict[int, str] = {}
+    for name in ("port", "tls_port", "read_port"):
+        port = mqtt.get(name)
+        if name == "tls_port" and port == TLS_PORT and not closed:
+            continue  # not used then, and not written by anybody
+        if port is not None and (other := taken.setdefault(port, name)) != name:
+            sheet.say(("mqtt", name), f"{other} is {port}, too", "Give each a port of its own")
 
 
 def _check_meters(sheet: Sheet, meters: Iterable[Row], models: Collection[str] | None) -> None:

@@ -50,6 +50,20 @@ class Pulsed(msgspec.Struct, frozen=True):
     count: int
 
 
+class Hertz(msgspec.Struct, frozen=True):
+    """The frequency alone, some times a second; None: the meter was asked and told none."""
+
+    hz: float | None
+
+
+class PointSet(msgspec.Struct, frozen=True):
+    """What became of a `SetPoint`: the watts read back (+ = discharge), within the device's limits and steps; 0 with `trouble`."""
+
+    battery: str
+    watts: int
+    trouble: str
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time went by; `unix_s` is the wall clock, which orders no records: it dates what people read, and cuts time into slots.
 
@@ -122,7 +136,25 @@ class SetTariff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     from_s: int | None = None
 
 
-Ask = Join | Leave | Forget | Status | SetTariff | SetLoad
+class Members(msgspec.Struct, frozen=True):
+    """Tell who is in this closed network, with their certificates."""
+
+
+class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Believe these keys of a node (base64) no more; `admitted`: it may come back with another. Empty: the key it shows."""
+
+    node: str
+    keys: tuple[str, ...] = ()
+    admitted: bool = False
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Give out a certificate (base64 of DER) that the authority made just now."""
+
+    cert: str
+
+
+Ask = Join | Leave | Forget | Status | SetTariff | SetLoad | Members | Revoke | Tell
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -132,11 +164,33 @@ class Asked(msgspec.Struct, frozen=True):
     ask: Ask
 
 
+class Issued(msgspec.Struct, frozen=True):
+    """What the authority on this node made of a `Certify`: certificates as base64 of DER."""
+
+    certs: tuple[str, ...]
+
+
 class Stopping(msgspec.Struct, frozen=True):
     """The process is about to end in good order."""
 
 
-Event = Started | Heard | Connected | Disconnected | Metered | Pulsed | Tick | Quiet | Dialled | Warned | Asked | Stopping
+Event = (
+    Started
+    | Heard
+    | Connected
+    | Disconnected
+    | Metered
+    | Pulsed
+    | Hertz
+    | PointSet
+    | Tick
+    | Quiet
+    | Dialled
+    | Warned
+    | Asked
+    | Issued
+    | Stopping
+)
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -166,6 +220,12 @@ class Bridges(msgspec.Struct, frozen=True):
     """All links that this node keeps, from now on."""
 
     links: tuple[Bridge, ...]
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """In a closed network: from now on these nodes, and no others, may neither read nor write at our broker."""
+
+    ids: tuple[str, ...]
 
 
 class Renew(msgspec.Struct, frozen=True):
@@ -200,6 +260,26 @@ class Switch(msgspec.Struct, frozen=True):
     on: bool
 
 
+class Certify(msgspec.Struct, frozen=True):
+    """Make the next certificate for each of these (base64 of DER), if the authority is on this node."""
+
+    certs: tuple[str, ...]
+
+
+class Install(msgspec.Struct, frozen=True):
+    """Put this certificate (base64 of DER) in the place of our own."""
+
+    cert: str
+
+
+class SetPoint(msgspec.Struct, frozen=True):
+    """Let this battery give these watts (+ = discharge), for `revert_s` and not longer unless it is told again."""
+
+    battery: str
+    watts: int
+    revert_s: int
+
+
 class Light(msgspec.Struct, frozen=True):
     """What the node's lamp shows from now on, if it has one."""
 
@@ -212,4 +292,4 @@ class Complain(msgspec.Struct, frozen=True):
     text: str
 
 
-Effect = Publish | Dial | Bridges | Renew | Save | Post | Answer | Switch | Light | Complain
+Effect = Publish | Dial | Bridges | Bar | Certify | Install | Renew | Save | Post | Answer | Switch | SetPoint | Light | Complain

@@ -162,5 +162,11 @@ def a_device(value: object) -> str:
     return text
 
 
+def a_time_zone(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", value):
+        raise Unfit
+    return value
+
+
 def toml(value: str | int) -> str:
     return json.dumps(value)  # what is proposed here is spelled the same in TOML

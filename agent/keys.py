@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.address import MQTT_PORT
+from agent.address import MQTT_PORT, TLS_PORT
 from agent.forms import (
     Form,
     Unfit,
@@ -16,6 +16,7 @@ from agent.forms import (
     a_directory,
     a_flag,
     a_host,
+    a_time_zone,
     an_address,
     micro,
     one_of,
@@ -55,9 +56,13 @@ _BAUD: Final = one_of(300, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 
 _METER_ROLE: Final = one_of("grid", "load", "pv", "battery", "generator", example="grid")
 _CURRENCY: Final = Form("three capital letters as in ISO 4217", '"EUR"', a_currency)
 _DIRECTORY: Final = Form("a path", '"/var/lib/grid/my-house"', a_directory)
+_TIME_ZONE: Final = Form("a time zone of the IANA data base", '"Europe/Berlin"', a_time_zone)
 _DEVICE: Final = Form("a serial device", '"/dev/ttyUSB0"', a_device)
 
-TABLES: Final = ("node", "mqtt", "network", "tariff", "state")
+TABLES: Final = ("node", "mqtt", "network", "tariff", "state", "battery", "feeder", "frequency")
+OPTIONAL: Final = ("battery", "feeder")  # most nodes have none: without the table, no keys of it are asked for
+CONTROLS: Final = ("none", "sunspec-124", "sunspec-704")
+FEEDERS: Final = ("grid", "generator")
 ROWS: Final = ("meter", "load")  # there may be several: [[meter]]
 KEYS: Final = (
     Key("node", "id", slug("my-house", RESERVED), REQUIRED, "all topics of the node carry it; no two nodes may have the same"),
@@ -68,11 +73,17 @@ KEYS: Final = (
     Key("node", "deadband_w", whole(0, _POWER, 10), 10, "smaller changes of a house are noise and wait for the heartbeat", "W"),
     Key("node", "address", _ADDRESS, None, "found when joining"),
     Key("node", "led_pin", whole(2, 27, 25), None, "a node needs no lamp"),
+    Key("node", "time_zone", _TIME_ZONE, None, "the system's; UTC on the image"),
     Key("mqtt", "host", a_host("port", "127.0.0.1"), "127.0.0.1", "the agent has a broker of its own beside it"),
     Key("mqtt", "port", whole(1, 65535, MQTT_PORT), MQTT_PORT, "the registered port of MQTT"),
     Key("mqtt", "bind", a_host("port", "0.0.0.0"), "0.0.0.0", "siblings come from other machines; 127.0.0.1 keeps them out"),
     Key("mqtt", "shared", _FLAG, False, "with a broker each, none can take all nodes down"),
+    Key("mqtt", "tls_port", whole(1, 65535, TLS_PORT), TLS_PORT, "the registered port of MQTT with TLS"),
+    Key("mqtt", "read_port", whole(1, 65535, 1884), None, "who may read what a house uses is for its people to say"),
+    Key("network", "closed", _FLAG, False, "in an open network nothing needs to be made first"),
     Key("network", "join", _ADDRESS, (), "the first node has nobody to join", many=True),
+    Key("network", "create", text_of(1, 40, "Mill Lane"), None, "on most nodes: one makes the network, the others get its bundles"),
+    Key("network", "admit", slug("oak-house", RESERVED), (), "'grid admit' does the same", many=True),
     Key("tariff", "currency", _CURRENCY, "EUR", "the next two are of Europe"),
     Key("tariff", "import", _MONEY, 300_000, "about what a European household pays", "currency/kWh"),
     Key("tariff", "export", _MONEY, 80_000, "about what a European household gets for solar power", "currency/kWh"),
@@ -86,6 +97,26 @@ KEYS: Final = (
         "mmr",
         "mid-market rate: the smallest steps, the steadiest under demand response",
     ),
+    Key("battery", "meter", slug("battery"), REQUIRED, "its state of charge is read there, and set-points go to the same unit"),
+    Key("battery", "power_w", whole(1, _POWER, 3000), REQUIRED, "the most it may give and take", "W"),
+    Key("battery", "energy_wh", whole(1, 10 * _POWER, 10_000), REQUIRED, "how long it lasts decides who gives first", "Wh"),
+    Key("battery", "control", one_of(*CONTROLS, example="sunspec-704"), "none", "nothing is written that nobody has allowed"),
+    Key("battery", "droop", _FLAG, True, "inverters that can form or support a grid have it by standard (EN 50549-1)"),
+    Key("battery", "deadband_w", whole(0, _POWER, 50), 50, "a smaller change is not worth a write", "W"),
+    Key("battery", "revert_s", whole(10, 3600, 60), 60, "the inverter lets go a minute after its node died", "s"),
+    Key("feeder", "meter", slug("street"), REQUIRED, "what the known nodes do not explain is seen there"),
+    Key("feeder", "kind", one_of(*FEEDERS, example="grid"), "grid", "most are tied to an outside grid"),
+    Key(
+        "feeder",
+        "import_limit_w",
+        whole(1, 10 * _POWER, 30_000),
+        REQUIRED,
+        "transformer, contract or generator: nobody is to pass it",
+        "W",
+    ),
+    Key("feeder", "export_limit_w", whole(0, 10 * _POWER, 20_000), None, "what comes back is not limited", "W"),
+    Key("frequency", "nominal_hz", one_of(50, 60, example=50), 50, "most of the world", "Hz"),
+    Key("frequency", "meter", slug("house"), None, "without it nothing is switched by frequency"),
     Key("state", "dir", _DIRECTORY, None, "/var/lib/grid/ID, where services keep their state"),
     Key("meter", "name", slug("house"), REQUIRED, "the topics grid/meter/NAME carry it"),
     Key("meter", "model", text_of(1, 255, "eastron-sdm630"), REQUIRED, "registers differ from model to model"),
@@ -102,6 +133,7 @@ KEYS: Final = (
     Key("meter", "flip", _FLAG, False, "right when the current transformers point the way the manual says"),
     Key("meter", "rated_w", whole(1, _POWER, 5000), None, "not known", "W"),
     Key("load", "name", slug("heater"), REQUIRED, "the topics grid/load/NAME carry it"),
+    Key("load", "meter", slug("pump"), None, "rated_w is taken for what it draws"),
     Key("load", "pin", whole(2, 27, 17), REQUIRED, "the relay's pin (BCM number)"),
     Key("load", "rated_w", whole(1, _POWER, 2000), REQUIRED, "what it draws", "W"),
     Key("load", "class", whole(0, 3, 3), 3, "0 critical to 3 flexible; what somebody wires to a relay is mostly flexible"),
@@ -131,8 +163,8 @@ class Row:
 class Sheet:
     """Takes tables by KEYS and gathers problems with their lines."""
 
-    def __init__(self, lines: Mapping[Where, int]) -> None:
-        self._lines = lines
+    def __init__(self, lines: Mapping[Where, int], keys: Collection[Key] = KEYS) -> None:
+        self._lines, self._keys = lines, keys
         self.problems: list[tuple[int, str]] = []
 
     def line(self, where: Where) -> int:
@@ -145,7 +177,7 @@ class Sheet:
         for name in given:
             if name in known:
                 continue
-            homes = [_header(key.table) for key in KEYS if key.name == name]
+            homes = [_header(key.table) for key in self._keys if key.name == name]
             near = difflib.get_close_matches(name.casefold()[:40], known, 1)
             likely = "".join(near if where else map(_header, near))
             if near and homes:
@@ -196,7 +228,7 @@ class Sheet:
         return Row(where, given, values)
 
     def _take(self, table: str, given: Mapping[str, Any], where: Where) -> dict[str, Any]:
-        keys = [key for key in KEYS if key.table == table]
+        keys = [key for key in self._keys if key.table == table]
         names = [key.name for key in keys]
         self.refuse_unknown(where, given, [*names, "simulate"] if table == "meter" else names)
         values: dict[str, Any] = {}
@@ -231,7 +263,9 @@ class Sheet:
 
 
 def _header(table: str) -> str:
-    return {"meter": "[[meter]]", "load": "[[load]]", "meter.simulate": "simulate of a [[meter]]"}.get(table, f"[{table}]")
+    if table == "meter.simulate":
+        return "simulate of a [[meter]]"
+    return f"[[{table}]]" if table in (*ROWS, "wifi") else f"[{table}]"
 
 
 def _spelled(where: Where) -> str:

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
-from agent.config import MeterConfig
+from agent.config import BatteryConfig, MeterConfig
 from drivers.catalog import find
 from drivers.modbus import Bus, Line, Meter
 from drivers.plausible import Plausible
 from drivers.reading import MeterError, Reading, Role, absent, flipped
 from drivers.registers import Map, MapError
+
+if TYPE_CHECKING:
+    from drivers.battery import Battery
 
 PUSH_S: Final = 10.0  # the slowest meters that talk: P1 before DSMR 5 sends every ten seconds
 TALK: Final = ("p1", "sml", "tic")
@@ -20,6 +23,15 @@ class Source(Protocol):
     """A meter that answers when it is asked."""
 
     def read(self, now: float) -> Reading: ...
+
+    def hertz(self, now: float) -> float | None: ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A meter that may be all that there is in its unit."""
+
+    whole: bool
 
 
 class Reader(Protocol):
@@ -89,6 +101,8 @@ class Meters:
     lines: dict[Line, tuple[Bus, list[Polled]]] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     counted: list[Counted] = field(default_factory=list)
+    battery: "tuple[Line, Battery] | None" = None  # whose set-points are written
+    hertz: tuple[Line, Source] | None = None  # whose frequency is read by itself
 
 
 def line_of(config: MeterConfig) -> Line:
@@ -124,18 +138,44 @@ def period_s(config: MeterConfig) -> float:
     return max(config.every_s, PUSH_S) if find(config.model).protocol in TALK else config.every_s
 
 
-def build(configs: Sequence[MeterConfig]) -> Meters:
-    """The drivers of the configured meters; nothing is opened yet. Raises MapError with all that is wrong, a line each."""
+def build(configs: Sequence[MeterConfig], battery: BatteryConfig | None = None, hertz_meter: str | None = None) -> Meters:
+    """The drivers of the configured meters; nothing is opened yet. Raises MapError with all that is wrong, a line each.
+
+    `battery`: the one that is given set-points, if its control is not none; `hertz_meter`: the name of the one whose
+    frequency is read by itself.
+    """
     meters = Meters()
     problems: list[str] = []
     for config in configs:
         try:
             _add(meters, config, find(config.model))
+            if config.name == hertz_meter:
+                _listen_to(meters, config, find(config.model))
+            if battery is not None and config.name == battery.meter and battery.control != "none":
+                _steer(meters, config, find(config.model), battery)
         except MapError as error:
             problems += [f"meter {config.name!r}: {line}" for line in str(error).splitlines()]
     if problems:
         raise MapError("\n".join(problems))
     return meters
+
+
+def _listen_to(meters: Meters, config: MeterConfig, map_: Map) -> None:
+    if map_.protocol not in ("modbus", "sunspec") or (map_.protocol == "modbus" and "hz" not in map_.regs):
+        raise MapError(f"a {map_.id} tells no frequency when it is asked: name another at meter of [frequency], or leave it out")
+    line = line_of(config)
+    meters.hertz = line, next(one.meter for one in meters.lines[line][1] if one.name == config.name)
+
+
+def _steer(meters: Meters, config: MeterConfig, map_: Map, battery: BatteryConfig) -> None:
+    if map_.protocol != "sunspec":
+        raise MapError(f'a {map_.id} takes no set-points: write control = "none" in [battery], or name the inverter, a sunspec')
+    from drivers.battery import Battery
+    from drivers.setpoint import Control
+
+    line = line_of(config)
+    unit = config.unit if config.unit is not None else map_.unit
+    meters.battery = line, Battery(meters.lines[line][0], unit, cast(Control, battery.control), battery.power_w)
 
 
 def _add(meters: Meters, config: MeterConfig, map_: Map) -> None:
@@ -166,6 +206,9 @@ def _add(meters: Meters, config: MeterConfig, map_: Map) -> None:
             way_out = "each needs one of its own: set another at one of them (its manual says how) and write it here"
             raise MapError(f"unit {unit} on {line} is the meter {one.name!r} already; {way_out}")
     polled.append(Polled(config.name, source, config.every_s, plausible, unit, kind))
+    for one in polled:
+        if isinstance(one.meter, Whole):  # a battery is alone in its unit as long as nobody else reads something of it
+            one.meter.whole = sum(other.unit == one.unit for other in polled) == 1
 
 
 def _check_wire(meters: Meters, line: Line, talks: bool) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from drivers.registers import FORMATS, Map, Reg
 
@@ -72,7 +73,7 @@ def frame(unit: int, pdu: bytes, transaction: int | None = None) -> bytes:
 
 
 class SerialEar:
-    """Finds the requests in the bytes of a serial line, behind noise too. Knows the eight-byte ones: functions 1 to 6."""
+    """Finds the requests in the bytes of a serial line, behind noise too: functions 1 to 6 in eight bytes, 16 in more."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -81,12 +82,38 @@ class SerialEar:
         self._data += data
         found = []
         while len(self._data) >= 8:
-            head = self._data[:8]
-            whole = crc(head[:6]) == head[6:]
+            size = _size(self._data)
+            if len(self._data) < size:
+                break
+            head = self._data[:size]
+            whole = crc(head[:-2]) == head[-2:]
             if whole:
-                found.append(Request(head[0], head[1:6]))
-            self._data = self._data[8 if whole else 1 :]
+                found.append(Request(head[0], head[1:-2]))
+            self._data = self._data[size if whole else 1 :]
         return found
+
+
+def _size(data: bytes) -> int:
+    """Of the request that may begin here: one that writes says how many bytes it brings, twice."""
+    writes = data[1] == 16 and data[6] == 2 * int.from_bytes(data[4:6], "big") and 0 < data[6] <= 246
+    return 9 + data[6] if writes else 8
+
+
+class Answers(Protocol):
+    """A unit, or several, as the one who serves them sees them."""
+
+    def answer(self, request: Request, now: float) -> list[Send]: ...
+
+
+class Several:
+    """Several units on one line: each answers what it is asked; of another, over TCP, the first one is the gateway."""
+
+    def __init__(self, units: Mapping[int, Answers]) -> None:
+        self._units = units
+
+    def answer(self, request: Request, now: float) -> list[Send]:
+        unit = self._units.get(request.unit) or next(iter(self._units.values()))
+        return unit.answer(request, now)
 
 
 class TcpEar:

@@ -37,6 +37,8 @@ def parse(text: str, file: str) -> Map:
     except _NotFinite as error:
         number = next(number for number, line in enumerate(text.splitlines(), 1) if str(error) in line)
         raise MapError(f"{file}:{number}: {error} is no number that a meter can have. Write one with digits") from error
+    except (ValueError, RecursionError) as error:
+        raise MapError(f"{file}: a number of thousands of digits, or lists too deep inside each other. Remove it") from error
     try:
         tables = msgspec.convert(raw, File)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Modbus: meters on a serial line or behind a TCP port, read through pymodbus without ever taking one answer for another."""
+"""Modbus: units on a serial line or behind a TCP port, asked through pymodbus without ever taking one answer for another."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drivers.guard import Guard
-from drivers.reading import QUANTITIES, MeterError, Reading, flipped, worst
-from drivers.registers import Block, Map, MapError, Words, measure, plan, proofs
+from drivers.reading import HERTZ, QUANTITIES, MeterError, Reading, flipped, worst
+from drivers.registers import Block, Map, MapError, Words, Write, measure, plan, proofs
 
 if TYPE_CHECKING:
     from pymodbus.client import ModbusSerialClient, ModbusTcpClient
@@ -33,7 +33,7 @@ RECONNECT_S = (0.0, 0.5, 1.0, 2.0, 5.0)  # after the n-th failed connection; pym
 _REFUSALS: Mapping[int, str] = {
     1: "it does not know this function; is the model right?",
     2: "it has no such register; is the model right?",
-    3: "it does not accept this many registers; is the model right?",
+    3: "it does not accept this many registers, or this value; is the model right?",
     4: "it reports a failure of its own",
     6: "it is busy",
     10: "the gateway has no path to it; check the gateway's serial settings",
@@ -124,7 +124,7 @@ class Bus:
         if self._client is not None:
             self._client.close()  # type: ignore[no-untyped-call]
 
-    def settle(self, unit: int, block: Block, probes: Sequence[Block], now: float) -> None:
+    def settle(self, unit: int, block: Block | Write, probes: Sequence[Block], now: float) -> None:
         """Before a block is read: make sure that no late answer to an earlier request can be taken for its. Raises MeterError.
 
         Answers on a serial line carry no number, but a unit answers in order and a size tells requests apart: once a request
@@ -145,14 +145,27 @@ class Bus:
             raise MeterError(self._why[unit][1])
         return self._ask(self._connected(now), unit, block, now)
 
-    def _ask(self, client: ModbusSerialClient | ModbusTcpClient, unit: int, block: Block, now: float) -> Words:
+    def write(self, unit: int, write: Write, now: float) -> None:
+        """Write once, never again by itself. Raises Refusal when the unit says that it did not, MeterError when nobody knows.
+
+        Who writes reads back: an acknowledged write may have been ignored, one without an answer may have been done.
+        """
+        if self._not_before.get(unit, now) > now:
+            raise MeterError(self._why[unit][1])
+        self.settle(unit, write, (), now)
+        self._ask(self._connected(now), unit, write, now)
+
+    def _ask(self, client: ModbusSerialClient | ModbusTcpClient, unit: int, block: Block | Write, now: float) -> Words:
         from pymodbus import ExceptionResponse, ModbusException
         from pymodbus.exceptions import ConnectionException
 
-        ask = client.read_holding_registers if block.fc == 3 else client.read_input_registers
+        read = client.read_input_registers if block.fc == 4 else client.read_holding_registers
         try:
             self._be_quiet(client, unit)
-            answer = ask(block.address, count=block.count, device_id=unit)
+            if isinstance(block, Write):
+                answer = client.write_registers(block.address, list(block.words), device_id=unit)
+            else:
+                answer = read(block.address, count=block.count, device_id=unit)
         except (ConnectionException, OSError) as error:
             self._hang_up()  # a serial port that is gone stays "connected" in pymodbus 3.13
             broke = "the connection broke; is the adapter plugged in, the gateway on?"
@@ -164,7 +177,11 @@ class Bus:
             self._last_unit, self._last_end = unit, time.monotonic()
         refused = isinstance(answer, ExceptionResponse)
         ours = answer.dev_id == unit and answer.function_code & 0x7F == block.fc
-        if not ours or not (refused or len(answer.registers) == block.count):
+        if isinstance(block, Write):
+            whole = (answer.address, answer.count) == (block.address, block.count)
+        else:
+            whole = len(answer.registers) == block.count
+        if not ours or not (refused or whole):
             raise self._failed(unit, block, "the answer belongs to another request", now)
         self._failures.pop(unit, None)
         self._why.pop(unit, None)
@@ -174,10 +191,10 @@ class Bus:
             raise Refusal(f"{self._where(unit, block)}: {_REFUSALS.get(code, 'refused')} (exception {code})", code)
         return answer.registers
 
-    def _where(self, unit: int, block: Block) -> str:
+    def _where(self, unit: int, block: Block | Write) -> str:
         return f"unit {unit} on {self.line}, {block}"
 
-    def _failed(self, unit: int, block: Block, what: str, now: float) -> MeterError:
+    def _failed(self, unit: int, block: Block | Write, what: str, now: float) -> MeterError:
         """Book the failure; make sure that a late answer cannot meet the next request."""
         failures = self._failures.get(unit, 0) + 1
         self._failures[unit] = failures
@@ -283,6 +300,12 @@ class Meter:
     def raw(self, now: float) -> dict[str, Words]:
         """The words of every register, undecoded, for who looks for a fault. Raises MeterError."""
         return self._words(self._all, now)
+
+    def hertz(self, now: float) -> float | None:
+        """The frequency alone, in one small request; None when the meter says none that can be. Raises MeterError."""
+        reg = self.map.regs["hz"]
+        hz = measure(self.map, self._words((Block(reg.fc, reg.address, reg.count, (reg,)),), now)).values.get("hz")
+        return float(hz) if hz is not None and HERTZ[0] <= hz <= HERTZ[1] else None
 
     def _measure(self, blocks: Sequence[Block], now: float) -> Reading:
         reading = measure(self.map, self._words(blocks, now))

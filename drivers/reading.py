@@ -46,6 +46,8 @@ DIGITS: Mapping[str, int] = {
     for name in QUANTITIES
 }
 
+HERTZ = (40.0, 70.0)  # no grid that feeds a meter runs outside
+
 _WORST: tuple[Quality, ...] = ("good", "late", "suspect", "absent")
 
 

@@ -119,6 +119,27 @@ class Block:
         return f"registers 0x{self.address:04X}..0x{self.address + self.count - 1:04X} ({', '.join(reg.name for reg in self.regs)})"
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One request to write: these words from `address` on, whole or not at all."""
+
+    address: int
+    words: tuple[int, ...]
+    what: str
+
+    @property
+    def fc(self) -> int:
+        """Write multiple registers: the one that every SunSpec device knows."""
+        return 16
+
+    @property
+    def count(self) -> int:
+        return len(self.words)
+
+    def __str__(self) -> str:
+        return f"writing registers 0x{self.address:04X}..0x{self.address + self.count - 1:04X} ({self.what})"
+
+
 def plan(map_: Map, rate: Rate) -> tuple[Block, ...]:
     """The fewest requests that a greedy walk finds for the registers of that rate, within the map's limits."""
     wanted = [reg for reg in map_.regs.values() if rate == "all" or reg.slow == (rate == "slow")]

@@ -1,4 +1,4 @@
-"""Served: one pretend meter at a TCP port or at the other end of a pseudo-terminal, until it is told to stop."""
+"""Served: a pretend meter, or several, at a TCP port or at the other end of a pseudo-terminal, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tty
 from collections.abc import Callable
 from contextlib import suppress
 
-from drivers.faults import Faulty, Request, SerialEar, TcpEar
+from drivers.faults import Answers, Request, SerialEar, TcpEar
 
 TALK_S = 1.0
 _BAUDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
@@ -21,7 +21,7 @@ _BAUDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name
 class Served:
     """Answers what comes in, in one thread. `stop` may be called from a signal's handler or another thread."""
 
-    def __init__(self, meter: Faulty, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, meter: Answers, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives the time that the meter's registers are of."""
         self._meter, self._clock = meter, clock
         self._select = selectors.DefaultSelector()

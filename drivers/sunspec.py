@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
 
-from drivers.reading import QUANTITIES, MeterError, Number, Quality, Reading, Role, absent
+from drivers.reading import DIGITS, HERTZ, QUANTITIES, MeterError, Number, Quality, Reading, Role, absent
 from drivers.registers import MOST_REGISTERS, Block, Kind, Reg, Words, decode, rounded
 from drivers.sunspec_models import LAYOUTS, MODULES_ID, QUIRKS, Layout, Point, Quirk, Which
 
@@ -20,6 +20,7 @@ BASES = (40000, 50000, 0)  # SunSpec device information model specification V1.1
 MARKER = (0x5375, 0x6E53)  # "SunS"
 COMMON, END = 1, 0xFFFF
 NAME = (2, 18)  # Mn of the common model, 16 registers
+DC_SOURCES = (MODULES_ID, 714)  # what a device with several of them tells of each
 MOST_MODELS = 64
 SIZES = (MOST_REGISTERS, 50, 20)  # registers of one request; the next when the device refuses
 TRIES = 3  # of a model in pieces whose scale factors change meanwhile
@@ -105,14 +106,18 @@ def _text(words: Words) -> str:
     return struct.pack(f">{len(words)}H", *words).decode("ascii", "replace").strip("\0 ")
 
 
-def find(which: Which | None) -> Steps[tuple[Model, ...]]:
+def find(which: Which | None, whole: bool = False) -> Steps[tuple[Model, ...]]:
     """The models to read: of one kind the first in the chain; a Fronius battery has its watts in a second model."""
     models = yield from walk()
-    return choose(models, which)
+    return choose(models, which, whole)
 
 
-def choose(models: Sequence[Model], which: Which | None) -> tuple[Model, ...]:
-    """Raises MeterError when there is no such model, or with None when there are several kinds to choose of."""
+def choose(models: Sequence[Model], which: Which | None, whole: bool = False) -> tuple[Model, ...]:
+    """Raises MeterError when there is no such model, or with None when there are several kinds to choose of.
+
+    `whole`: somebody says that the device is nothing but what is asked for. Then the watts of its inverter are the battery's,
+    unless it tells of several sources of direct current: of a battery beside solar modules they are not.
+    """
     usable = [model for model in models if _usable(model)]
     firsts: dict[Which, Model] = {}
     for model in usable:
@@ -126,6 +131,8 @@ def choose(models: Sequence[Model], which: Which | None) -> tuple[Model, ...]:
         raise MeterError(f"it has no SunSpec {which}; {_listed(models)}")
     chosen = firsts[which]
     modules = [model for model in usable if model.id == MODULES_ID and which == "storage"]
+    if whole and which == "storage" and "inverter" in firsts and not any(model.id in DC_SOURCES for model in models):
+        return (chosen, firsts["inverter"])
     return (chosen, *modules[:1])
 
 
@@ -258,6 +265,22 @@ def measure(looked: Sequence[tuple[Model, Words]]) -> Reading:
         return absent(f"model {names}: the device marks every value as not available")
     reason = f"model {names}: {'; '.join(why)}" if why else ""
     return Reading(quality, reason, {name: values[name] for name in QUANTITIES if name in values})
+
+
+def frequency(model: Model, words: Words) -> Steps[float | None] | None:
+    """The frequency alone, by the scale factor in the model's `words`; None for a model without one."""
+    point = next((point for point in points(model) if point.name == "hz"), None)
+    return None if point is None else _hertz(model, point, words)
+
+
+def _hertz(model: Model, point: Point, words: Words) -> Steps[float | None]:
+    count = register(model, point).count
+    answer = yield _block(model.at + point.at, count, "SunSpec frequency")
+    if answer is None:
+        raise MeterError(f"model {model.id} at {model.at}: refused; its models are looked for again")
+    words = [*words[: point.at], *answer, *words[point.at + count :]]
+    hz = _value(model, point, words)[0]
+    return None if hz is None or not HERTZ[0] <= hz <= HERTZ[1] else float(round(hz, DIGITS["hz"]))
 
 
 def _value(model: Model, point: Point, words: Words) -> tuple[Fraction | None, str]:

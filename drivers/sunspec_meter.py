@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from drivers.modbus import Bus, Refusal
 from drivers.reading import MeterError, Reading, flipped
-from drivers.registers import MOST_REGISTERS, Block, Words
-from drivers.sunspec import Model, Steps, fetch, find, measure
+from drivers.registers import MOST_REGISTERS, Block, Words, Write
+from drivers.setpoint import Orders
+from drivers.sunspec import Model, Steps, fetch, find, frequency, measure
 from drivers.sunspec_models import Which
 
 T = TypeVar("T")
@@ -23,8 +24,10 @@ class SunSpecMeter:
 
     def __init__(self, bus: Bus, unit: int, flip: bool = False, which: Which | None = None) -> None:
         self.bus, self.unit, self.flip, self.which = bus, unit, flip, which
+        self.whole = False  # this unit is nothing but a battery: its inverter's watts are the battery's
         bus.expect(unit, MOST_REGISTERS, TIMEOUT_S)
         self._models: tuple[Model, ...] = ()
+        self._looked: list[tuple[Model, Words]] = []
         self._most = MOST_REGISTERS
 
     def read(self, now: float) -> Reading:
@@ -40,38 +43,66 @@ class SunSpecMeter:
         """The words of each model from its ID register on, undecoded, for who looks for a fault. Raises MeterError."""
         return {f"model {model.id} at {model.at}": words for model, words in self._look(now)}
 
+    def hertz(self, now: float) -> float | None:
+        """The frequency alone; None when the device says none that can be. Raises MeterError.
+
+        In one small request: where its model keeps the scale factor is what the last whole read said.
+        """
+        looked = self._looked or self._look(now)
+        for model, words in looked:
+            steps = frequency(model, words)
+            if steps is not None:
+                try:
+                    return self._run(steps, now)
+                except Refusal:
+                    raise
+                except MeterError:
+                    self._models, self._looked = (), []
+                    raise
+        return None
+
     def _look(self, now: float) -> list[tuple[Model, Words]]:
         looked = []
         try:
-            models = self._models or self._run(find(self.which), now)
+            models = self._models or self._run(find(self.which, self.whole), now)
             for model in models:
                 words, self._most = self._run(fetch(model, self._most), now)
                 looked.append((model, words))
         except Refusal:  # busy, or a gateway's complaint: the models are where they were
             raise
         except MeterError:  # another device may answer next
-            self._models, self._most = (), MOST_REGISTERS
+            self._models, self._most, self._looked = (), MOST_REGISTERS, []
             raise
-        self._models = models
+        self._models, self._looked = models, looked
         return looked
 
     def _run(self, steps: Steps[T], now: float) -> T:
-        answer: Words | None = None
-        while True:
-            try:
-                block = steps.send(answer)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            except MeterError as error:
-                raise MeterError(f"unit {self.unit} on {self.bus.line}: {error}") from error
-            answer = self._ask(block, now)
+        return run(self.bus, self.unit, steps, now)
 
-    def _ask(self, block: Block, now: float) -> Words | None:
+
+def run(bus: Bus, unit: int, steps: Steps[T] | Orders[T], now: float) -> T:
+    """Ask for and write what the steps say, and give what comes of them. Raises MeterError."""
+    answer: Words | None = None
+    while True:
         try:
-            self.bus.settle(self.unit, block, (), now)  # no size is known that every device answers
-            return self.bus.read_block(self.unit, block, now)
-        except Refusal as error:
-            if error.code not in (2, 3):  # no such register, not so many
-                raise
-            return None
+            step = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except MeterError as error:
+            raise MeterError(f"unit {unit} on {bus.line}: {error}") from error
+        if isinstance(step, Write):
+            bus.write(unit, step, now)
+            answer = None
+        else:
+            answer = _ask(bus, unit, step, now)
+
+
+def _ask(bus: Bus, unit: int, block: Block, now: float) -> Words | None:
+    try:
+        bus.settle(unit, block, (), now)  # no size is known that every device answers
+        return bus.read_block(unit, block, now)
+    except Refusal as error:
+        if error.code not in (2, 3):  # no such register, not so many
+            raise
+        return None

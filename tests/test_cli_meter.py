@@ -18,10 +18,13 @@ from test_cli import in_window
 
 from agent import runtime
 from agent.cli import scan
+from agent.config import load
+from agent.metering import build
 from drivers.catalog import find, models
 from drivers.faults import FAULTS, Faulty, Request
 from drivers.reading import QUANTITIES, MeterError
 from drivers.simulated import Entry, Scene, SimulatedMeter
+from drivers.simulated_battery import FAULTS as BATTERY_FAULTS
 from drivers.stream import ports
 
 NODE = '[node]\nid = "x"\nrated_w = 1000\n[state]\ndir = "."\n'
@@ -171,6 +174,10 @@ WRONG = [
     ("abb-b2x --pty --fault lat", "no fault 'lat'; did you mean late?"),
     ("abb-b2x --pty --fault hangup", "(TCP only); use --tcp PORT or another fault"),
     ("abb-b2x --tcp 0 --fault crc", "(serial only); use --pty or another fault"),
+    ("abb-b2x --tcp 0 --battery 124", "abb-b2x is no SunSpec device; use grid meter simulate sunspec --battery 124"),
+    ("sunspec --tcp 0 --battery 704 --fault clip", "no fault 'clip' of a battery; did you mean clips?"),
+    ("sunspec --tcp 0 --battery 704 --fault clips --fault lies", "one fault at a time; give --fault once"),
+    ("sunspec --tcp 0 --battery 704 --set w=5", "--set w: a battery shows what it does; only soc_pct and hz can be set"),
 ]
 
 
@@ -189,6 +196,26 @@ def test_a_port_in_use_and_the_list_of_faults():
     assert "choose another --tcp PORT, or 0 for a free one" in done.stderr
     listed = cli("meter", "simulate", "any", "--fault", "list").stdout.splitlines()
     assert [line.split()[0] for line in listed] == list(FAULTS)
+
+
+@pytest.mark.parametrize("model", ["124", "704"])
+def test_a_simulated_battery_can_be_pasted_read_and_steered(tmp_path, model):
+    with simulating("sunspec", "--tcp", "0", "--battery", model, "--set", "soc_pct=63", "--set", "hz=49.9") as (_, said):
+        path = tmp_path / "grid.toml"
+        path.write_text(NODE + "\n".join(said[said.index("[[meter]]") : said.index("ready; Ctrl-C ends it")]))
+        row = json.loads(cli("meter", "read", "-c", str(path), "--json").stdout)
+        assert [row[name] for name in ("quality", "w", "soc_pct", "hz")] == ["good", 0, 63.0, 49.9]
+        config = load(path)
+        assert (config.battery.control, config.battery.meter) == (f"sunspec-{model}", "simulated")
+        steered = build(config.meters, config.battery).battery[1]
+        steered.bus.open()
+        assert (steered.set(1500, 60, 0.0), steered.watts) == ("", 1500)
+        assert json.loads(cli("meter", "read", "-c", str(path), "--json").stdout)["w"] == -1500
+        steered.close(1.0)
+        steered.bus.close()
+        assert json.loads(cli("meter", "read", "-c", str(path), "--json").stdout)["w"] == 0
+    listed = cli("meter", "simulate", "sunspec", "--battery", model, "--fault", "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == list(BATTERY_FAULTS)
 
 
 def test_a_value_out_of_range_is_served_with_a_warning(tmp_path):

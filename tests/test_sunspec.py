@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from drivers.reading import MeterError
-from drivers.sunspec import BASES, SIZES, fetch, find, measure, points, register, walk, which_for
+from drivers.sunspec import BASES, SIZES, fetch, find, frequency, measure, points, register, walk, which_for
 from drivers.sunspec_image import Part, common, image
 from drivers.sunspec_models import LAYOUTS, MODULES_ID, QUIRKS
 
@@ -318,3 +318,57 @@ def test_pieces_changed_or_refused_meanwhile_are_no_reading():
     for refused in range(len(log)):
         with pytest.raises(MeterError, match="refused"):
             scripted(fetch(model, 20), lambda n, refused=refused: None if n == refused else one)
+
+
+# the frequency alone, and a battery that is all there is in its unit
+
+HZ_ALONE = [
+    (103, 14 + 2, 1),  # Hz at 16, its scale factor behind it
+    (203, 16, 1),
+    (213, 26, 2),
+    (701, 17, 2),  # its scale factor is at 115, far from it: what the last whole read said
+]
+
+
+@pytest.mark.parametrize(("id_", "at", "count"), HZ_ALONE)
+def test_the_frequency_alone_is_one_small_request(id_, at, count):
+    words = image([common(ACME), Part(id_, {"hz": 50.12})])
+    (model,) = run(find(None if id_ in (203, 213) else "inverter"), words)
+    looked, _ = run(fetch(model, 125), words)
+    log = []
+    other = image([common(ACME), Part(id_, {"hz": 49.5})])
+    assert run(frequency(model, looked), other, log=log) == 49.5
+    assert log == [(40070 + at, count)]
+    for hz in (12.0, 65.53, 71.0):
+        shown = run(frequency(model, looked), image([common(ACME), Part(id_, {"hz": hz})]))
+        assert shown == (None if not 40 <= hz <= 70 else hz)
+    assert run(frequency(model, looked), image([common(ACME), Part(id_)])) is None  # not available
+    with pytest.raises(MeterError, match=f"model {id_} at 40070: refused; its models are looked for again"):
+        run(frequency(model, looked), chain(COMMON))
+
+
+def test_a_model_without_a_frequency_says_none():
+    words = image([common(ACME), Part(713, {"soc_pct": 50})])
+    (model,) = run(find("storage"), words)
+    assert frequency(model, run(fetch(model, 125), words)[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "ids"),
+    [
+        ([Part(103, {"w": -500}), Part(124, {"soc_pct": 40})], [124, 103]),
+        ([Part(701, {"w": -500}), Part(713, {"soc_pct": 40})], [713, 701]),
+        ([Part(124, {"soc_pct": 40})], [124]),
+        ([Part(103, {"w": -500}), Part(124, {"soc_pct": 40}), Part(MODULES_ID)], [124]),  # solar modules beside it
+        ([Part(701, {"w": -500}), Part(713, {"soc_pct": 40}), Part(714, length=20)], [713]),
+    ],
+)
+def test_the_watts_of_a_unit_that_is_nothing_but_a_battery_are_the_battery_s(parts, ids):
+    words = image([common(ACME), *parts])
+    models = run(find("storage", True), words)
+    assert [model.id for model in models] == ids
+    looked = [(model, run(fetch(model, 125), words)[0]) for model in models]
+    assert measure(looked).values == ({"w": -500, "soc_pct": 40} if len(ids) == 2 else {"soc_pct": 40})
+    assert [model.id for model in run(find("storage"), words)] == ids[:1]
+    if len(parts) > 1:
+        assert [model.id for model in run(find("inverter", True), words)] == [parts[0].id]

@@ -285,3 +285,26 @@ def test_no_fault_makes_a_watt_of_another_register():
     assert faults >= ROUNDS
     assert right > ROUNDS / 4
     assert refused > ROUNDS / 10
+
+
+def test_the_frequency_alone_asks_the_model_that_was_found():
+    bus = Pretend(image([common("Acme"), Part(203, {"w": 100, "hz": 49.5})]))
+    meter = SunSpecMeter(bus, 1)
+    assert meter.hertz(0.0) == 49.5
+    assert len(bus.asked) == 7  # the walk, the model, and its frequency
+    bus.asked.clear()
+    assert meter.hertz(1.0) == 49.5
+    assert bus.asked == [(40070 + 16, 1)]
+    bus.fails = lambda n: Refusal("busy", 6)
+    with pytest.raises(Refusal, match="busy"):
+        meter.hertz(2.0)
+    bus.fails = silent
+    with pytest.raises(MeterError, match="no answer"):
+        meter.hertz(3.0)
+    bus.fails = lambda n: None
+    bus.asked.clear()
+    assert meter.hertz(4.0) == 49.5
+    assert len(bus.asked) == 7  # another device may answer
+    bus.words = image([common("Acme"), Part(713, {"soc_pct": 3})])
+    meter = SunSpecMeter(bus, 1, which="storage")
+    assert meter.hertz(5.0) is None

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
@@ -15,6 +16,9 @@ from agent.cli.words import PROBLEM, USAGE, fail, say
 from drivers import catalog
 from drivers.reading import QUANTITIES
 from drivers.registers import Map, MapError
+
+if TYPE_CHECKING:
+    from drivers.served import Served
 
 IDLE_W, JITTER_W = 1200, 50  # where the watts walk while nobody has --set them
 
@@ -26,6 +30,7 @@ IDLE_W, JITTER_W = 1200, 50  # where the watts walk while nobody has --set them
 @click.option("--pty", "on_pty", is_flag=True, help="Serve Modbus RTU on a new pretend serial port.")
 @click.option("--unit", type=click.IntRange(1, 247), help="Default: the model's own.")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Like w=1200 or v_l1=231; may be given often.")
+@click.option("--battery", type=click.Choice(["124", "704"]), help="With sunspec: a battery that takes set-points by that model.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME", help="Answer badly; --fault list shows how. Several take turns.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="With --fault: only each N-th request.")
 def simulate(
@@ -35,6 +40,7 @@ def simulate(
     on_pty: bool,
     unit: int | None,
     given: tuple[str, ...],
+    battery: str | None,
     faults: tuple[str, ...],
     every: int,
 ) -> None:
@@ -48,7 +54,7 @@ def simulate(
     from drivers.simulated import Entry, Scene, SimulatedMeter
 
     if "list" in faults:
-        for name, what in FAULTS.items():
+        for name, what in (_battery_faults() if battery else FAULTS).items():
             say(f"{name:16}{what}")
         return
     if (tcp_port is None) == (not on_pty):
@@ -57,6 +63,8 @@ def simulate(
         map_ = catalog.find(model)
     except MapError as error:
         fail(str(error), USAGE)
+    if battery is not None:
+        _be_battery(map_, battery, tcp_port, host, map_.unit if unit is None else unit, given, faults)
     talks = map_.protocol in TELEGRAMS
     if map_.protocol not in ("modbus", "sunspec", *TELEGRAMS) or (talks and not on_pty):
         fail(f"{map_.id} speaks {map_.protocol}; " + ("use --pty" if talks else "it cannot be simulated yet"), USAGE)
@@ -86,13 +94,10 @@ def simulate(
         fault = faults[(n // every - 1) % len(faults)] if faults and n % every == 0 else ""
         return spoiled(fault, TELEGRAMS[map_.protocol](meter.values(now)), random)
 
-    try:
-        if talks:
-            place = served.talk_on_pty(telegram)
-        else:
-            place = served.on_pty(map_.baud) if tcp_port is None else f"{host}:{served.on_tcp(host, tcp_port)}"
-    except OSError as error:
-        fail(f"cannot listen on {host}:{tcp_port} ({error.strerror}); choose another --tcp PORT, or 0 for a free one", PROBLEM)
+    if talks:
+        place = served.talk_on_pty(telegram)
+    else:
+        place = served.on_pty(map_.baud) if tcp_port is None else _listen(served, host, tcp_port)
     _tell(map_, model, None if talks else unit, place, on_pty)
     if faults:
         what = "telegram" if talks else "request"
@@ -102,14 +107,65 @@ def simulate(
     sys.exit(0)
 
 
-def _tell(map_: Map, model: str, unit: int | None, place: str, on_pty: bool) -> None:
+def _listen(served: "Served", host: str, tcp_port: int) -> str:
+    try:
+        return f"{host}:{served.on_tcp(host, tcp_port)}"
+    except OSError as error:
+        fail(f"cannot listen on {host}:{tcp_port} ({error.strerror}); choose another --tcp PORT, or 0 for a free one", PROBLEM)
+
+
+def _battery_faults() -> Mapping[str, str]:
+    from drivers.simulated_battery import FAULTS
+
+    return FAULTS
+
+
+def _be_battery(
+    map_: Map, model: str, tcp_port: int | None, host: str, unit: int, given: tuple[str, ...], faults: tuple[str, ...]
+) -> NoReturn:
+    """A battery of 5000 W and 10 kWh until Ctrl-C, its state of charge at soc_pct."""
+    from drivers.served import Served
+    from drivers.setpoint import Control
+    from drivers.simulated_battery import PretendBattery
+
+    known = _battery_faults()
+    if map_.protocol != "sunspec":
+        fail(f"--battery: {map_.id} is no SunSpec device; use grid meter simulate sunspec --battery {model}", USAGE)
+    for fault in faults:
+        if fault not in known:
+            fail(f"no fault {fault!r} of a battery; {_near(fault, known)}", USAGE)
+    if len(faults) > 1:
+        fail("a battery has one fault at a time; give --fault once", USAGE)
+    values = chosen(map_, given)
+    for name in values:
+        if name not in ("hz", "soc_pct"):
+            fail(f"--set {name}: a battery shows what it does; only soc_pct and hz can be set", USAGE)
+    hz, energy_wh = float(values.get("hz", 50.0)), 10_000
+    soc_wh = energy_wh * float(values.get("soc_pct", 50.0)) / 100
+    control = cast(Control, f"sunspec-{model}")
+    pretend = PretendBattery(control, unit, energy_wh=energy_wh, soc_wh=soc_wh, hz=lambda _: hz)
+    pretend.fault = faults[0] if faults else ""
+    served = Served(pretend)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: served.stop())
+    place = served.on_pty(map_.baud) if tcp_port is None else _listen(served, host, tcp_port)
+    _tell(map_, map_.id, unit, place, tcp_port is None, "battery")
+    say(f'[battery]\nmeter = "simulated"\npower_w = {pretend.power_w}\nenergy_wh = {energy_wh}\ncontrol = "{control}"\n')
+    if faults:
+        say(f"# fault: {faults[0]}: {known[faults[0]]}")
+    say("ready; Ctrl-C ends it")
+    served.run()
+    sys.exit(0)
+
+
+def _tell(map_: Map, model: str, unit: int | None, place: str, on_pty: bool, role: str = "grid") -> None:
     from agent.cli.scan import toml_block
 
     own = str(Path(model).resolve()) if model.endswith(".toml") else map_.id
     # a pseudo-terminal knows no parity: Linux refuses every framing but 8N1 on it
     link = (map_.baud, "8N1") if on_pty else None
     say(f"{map_.id}{'' if unit is None else f', unit {unit}'}, at {place}")
-    say(f"# paste into grid.toml, then: grid meter read simulated\n{toml_block('simulated', own, place, unit, link)}")
+    say(f"# paste into grid.toml, then: grid meter read simulated\n{toml_block('simulated', own, place, unit, link, role)}")
 
 
 def chosen(map_: Map, given: tuple[str, ...]) -> Mapping[str, int | float]:

@@ -1,0 +1,55 @@
+"""Contradictions in what a configuration says of the battery, the feeder, the frequency and the loads' own meters."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from agent.forms import toml
+from agent.keys import Row, Sheet
+
+
+def balance(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]], meters: Iterable[Row], loads: Iterable[Row]) -> None:
+    """Who refers to which meter, and whether that meter is one for it."""
+    rows = {meter.values["name"]: meter for meter in meters if meter.fit("name")}
+    feeder = tables.get("feeder", {})
+    feeds = {"grid": ("grid",), "generator": ("generator", "battery")}.get(feeder.get("kind", ""), ())
+    _meter(sheet, ("battery",), tables.get("battery", {}), rows, ("battery",))
+    _meter(sheet, ("feeder",), feeder, rows, feeds)
+    _meter(sheet, ("frequency",), tables["frequency"], rows, ())
+    owners: dict[str, Row] = {}
+    for load in loads:
+        _meter(sheet, load.where, load.values, rows, ("load",))
+        meter = load.values.get("meter")
+        if meter is not None and (other := owners.setdefault(meter, load)) is not load:
+            what = f"the load on line {sheet.line(other.where)} has the same meter"
+            sheet.say((*load.where, "meter"), what, "Leave it out at both: a meter of several loads tells of none")
+    battery, name = tables.get("battery", {}), feeder.get("meter")
+    if name is not None and name == battery.get("meter"):
+        what = "the unit that forms the grid cannot follow set-points"
+        sheet.say(("battery", "meter"), what, "Remove [battery], or write [feeder] on the node that has the coupling")
+    if feeder.get("kind") == "generator" and feeder.get("export_limit_w"):
+        sheet.say(("feeder", "export_limit_w"), "a generator takes nothing back", "Remove it")
+    row = rows.get(battery.get("meter", ""))
+    if row is not None and battery.get("control", "none") != "none" and row.values.get("port") is row.values.get("host") is None:
+        what = f"no set-point reaches {battery['meter']!r}, which is on a pin"
+        sheet.say(("battery", "control"), what, "Set-points go over Modbus: give that meter a port or a host")
+
+
+def _meter(
+    sheet: Sheet, where: tuple[str | int, ...], values: Mapping[str, Any], rows: Mapping[str, Row], roles: Collection[str]
+) -> None:
+    """`values["meter"]`, where it is there, must name one of `rows`, of one of the `roles` (any, if none are given)."""
+    name = values.get("meter")
+    if name is None:
+        return
+    row = rows.get(name)
+    if row is None:
+        near = difflib.get_close_matches(name, rows, 1)
+        known = f"There are {', '.join(rows)}" if rows else "Write a [[meter]] with that name"
+        sheet.say((*where, "meter"), f"there is no meter {name!r}", f"Did you mean {toml(near[0])}?" if near else known)
+    elif roles and row.fit("role") and row.values["role"] not in roles:
+        fits = [other for other, one in rows.items() if one.values.get("role") in roles]
+        likely = toml(next(iter(roles)))
+        way_out = f"Name {' or '.join(map(toml, fits))}" if fits else f"Write role = {likely} there, or name another"
+        what = f"the meter {name!r} is of role {row.values['role']}, not {' or '.join(roles)}"
+        sheet.say((*where, "meter"), what, way_out)
