@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from agent import runtime
-from agent.events import Ask, Asked, Event, Forget, Join, Leave, SetLoad, SetTariff, Status
+from agent.events import Ask, Asked, Event, Forget, Join, Leave, Members, Revoke, SetLoad, SetTariff, Status, Tell
 
 MAX_LINE = 4096
 PATIENCE_S = 5.0  # for a client that connects and says nothing
@@ -36,6 +36,12 @@ def _ask(request: Request) -> Ask | None:
             return Forget(node)
         case Request("status"):
             return Status()
+        case Request("members"):
+            return Members()
+        case Request("revoke", str(wanted)):
+            return msgspec.json.decode(wanted, type=Revoke)
+        case Request("tell", str(cert)):
+            return Tell(cert)
         case Request("load", str(wanted)):
             return msgspec.json.decode(wanted, type=SetLoad)
         case Request("tariff", str(changes)):
