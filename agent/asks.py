@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from agent import gone, kept, loads, summary, tariffs, wire
-from agent.address import to_address
-from agent.events import Answer, Asked, Complain, Dial, Dialled, Forget, Join, Leave, Renew, Save, SetLoad, SetTariff, Status
+from agent import admit, gone, kept, loads, renewal, summary, tariffs, wire
+from agent.address import MQTT_PORT, TLS_PORT, to_address
+from agent.events import (
+    Answer,
+    Asked,
+    Complain,
+    Dial,
+    Dialled,
+    Forget,
+    Join,
+    Leave,
+    Members,
+    Renew,
+    Revoke,
+    Save,
+    SetLoad,
+    SetTariff,
+    Status,
+    Tell,
+)
 from agent.own import iso
+from agent.trust import spelled
 from agent.wire import FORGOTTEN, TARIFF, Forgotten, Tariff, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
 
+NO_OPERATOR = "in a closed network only an operator's node may do that; this one is none. Ask who admitted it"
 PROBE = -1  # the request number of a dial that nobody asked for
 
 
@@ -35,20 +54,58 @@ def asked(node: Node, event: Asked, now: float) -> None:
             _set_tariff(node, event.ask, event.request, now)
         case SetLoad():
             _answer(node, event.request, **loads.asked(node, event.ask, now))
+        case Members() | Revoke() | Tell():
+            _of_the_closed(node, event.ask, event.request, now)
         case _:
             assert_never(event.ask)
 
 
+def _of_the_closed(node: Node, ask: Members | Revoke | Tell, request: int, now: float) -> None:
+    """What only an operator's node of a closed network does, but for telling who is in it."""
+    if node.trust is None:
+        _answer(node, request, error="this node is in an open network. To make a closed one: grid network init NAME")
+    elif isinstance(ask, Members):
+        _answer(node, request, **renewal.members(node, now))
+    elif not node.operator:
+        _answer(node, request, error=NO_OPERATOR)
+    else:
+        try:
+            told = _revoke(node, ask, now) if isinstance(ask, Revoke) else {"told": renewal.certified(node, ask.cert, now)}
+        except WireError as error:
+            told = {"error": str(error)}
+        _answer(node, request, **told)
+
+
+def _revoke(node: Node, ask: Revoke, now: float) -> dict[str, Any]:
+    """Raises WireError when no key of that node is known, or its versions are used up."""
+    assert node.trust is not None
+    if not wire.is_id(ask.node):
+        raise WireError(f"{ask.node[:40]!r} is no node's id")
+    if ask.node == node.me:
+        raise WireError("that is this node itself: revoke it at another operator's node")
+    shown = node.trust.known.get(ask.node)
+    keys = {*ask.keys, *([spelled(shown.key)] if shown is not None and not ask.admitted else [])}
+    if not keys and not renewal.revoked(node, ask.node):
+        raise WireError(f"no key of {ask.node!r} is known here; the authority's node knows all that it admitted")
+    admit.revoke(node, ask.node, sorted(keys), ask.admitted, now)
+    return {"revoked": ask.node, "keys": renewal.revoked(node, ask.node), "admitted": ask.admitted}
+
+
 def _join(node: Node, address: str, request: int, now: float) -> None:
     if node.settings.shared:
-        if _come_back(node, now):
+        try:
+            back = _come_back(node, now)
+        except WireError as error:  # somebody used up its versions
+            _answer(node, request, error=str(error))
+            return
+        if back:
             node.relate(now)
             node.out.append(kept.records(node))
             _answer(node, request, joined=node.me, known=True)
             return
         _answer(node, request, error="this node shares its broker ([mqtt] shared = true): all nodes there are joined already")
         return
-    where = to_address(address)
+    where = to_address(address, MQTT_PORT if node.trust is None else TLS_PORT)
     if where is None:
         _answer(node, request, error=f"not an address: {address!r}. Write HOST:PORT, as 192.0.2.7:1883")
         return
@@ -146,6 +203,8 @@ def _leave(node: Node, id_: str | None, request: int, now: float) -> None:
 def _forget(node: Node, id_: str, request: int, now: float) -> None:
     if id_ == node.me:
         _answer(node, request, error="that is this node itself; to take it out of the network use 'grid leave'")
+    elif not node.operator:
+        _answer(node, request, error=f"{NO_OPERATOR} (to part from {id_} alone: grid leave {id_})")
     elif id_ not in summary.members(node):
         _answer(node, request, error=f"no node {id_!r} is known; known: {', '.join(summary.members(node))}")
     else:
@@ -160,6 +219,9 @@ def _forget(node: Node, id_: str, request: int, now: float) -> None:
 def _set_tariff(node: Node, wanted: SetTariff, request: int, now: float) -> None:
     tariff = node.tariff
     assert tariff is not None  # the configuration's, if no other, since the start
+    if not node.operator:
+        _answer(node, request, error=f"the tariff stays: {NO_OPERATOR}")
+        return
     try:
         keys = tariffs.change(tariff, wanted, node.me, node.unix_s(now))
         node.keep(wire.place(wire.network_topic(TARIFF)), wire.encode(keys))

@@ -85,6 +85,11 @@ class Life:
         pulse = self.pulses.get(node)
         return pulse is not None and pulse.proven
 
+    def returning(self, node: str) -> bool:
+        """Heard after a silence, or for the first time, but not often enough to be fresh."""
+        pulse = self.pulses.get(node)
+        return pulse is not None and pulse.first_s is not None
+
     def age_s(self, node: str, now: float) -> float | None:
         """Seconds since this node's version last grew; None when that was never seen."""
         pulse = self.pulses.get(node)

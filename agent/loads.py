@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import mend
-from agent.dispatch import NONE
+from agent import mend, wire
+from agent.dispatch import NONE, Classes
 from agent.events import Complain, Save, SetLoad, Switch
 from agent.own import iso
 from agent.switches import Manual, Switches, Turn
@@ -29,10 +29,19 @@ def restore(node: Node, now: float) -> None:
     _show(node)
 
 
-def tick(node: Node, now: float) -> None:
-    """What time and people ask for. Without a plan nothing is shed: who is not told otherwise is on."""
-    _turned(node, node.switches.step(NONE, NONE, NONE, now), now)
+def turn(node: Node, now: float) -> None:
+    """What the plan, the frequency, time and people ask for."""
+    _turned(node, node.switches.step(*asks(node), now), now)
     _show(node)
+
+
+def asks(node: Node) -> tuple[Classes, Classes, Classes]:
+    """Which classes open, which stay open and which the frequency opens. Where nobody plans and no frequency is known, none:
+    who is not told otherwise is on."""
+    applied = node.balance.applied
+    if applied is None or (not node.balance.zone.feeders and node.settings.hertz_meter is None):
+        return NONE, NONE, NONE
+    return applied.open, applied.hold, applied.urgent
 
 
 def stop(node: Node, now: float) -> None:
@@ -42,10 +51,20 @@ def stop(node: Node, now: float) -> None:
 
 
 def _turned(node: Node, turns: list[Turn], now: float) -> None:
-    for turn in turns:
-        node.out += [Switch(turn.name, turn.on), Complain(f"load {turn.name} {'on' if turn.on else 'off'}: {turn.why}")]
+    for one in turns:
+        why = node.whys[one.name] = _why(node, one.why)
+        node.out += [Switch(one.name, one.on), Complain(f"load {one.name} {'on' if one.on else 'off'}: {why}")]
+    if turns:
+        node.balance.settle(now)
     if turns or (node.switches.switches and now - node.relays_s >= KEPT_S):
         _keep(node, now)
+
+
+def _why(node: Node, said: str) -> str:
+    """Without a plan nothing happens by it: then it is the frequency's, or time's."""
+    if said != "plan" or node.balance.verdict.share is not None:
+        return said
+    return "frequency" if node.settings.hertz_meter is not None else "no plan"
 
 
 def _keep(node: Node, now: float) -> None:
@@ -61,16 +80,24 @@ def asked(node: Node, wanted: SetLoad, now: float) -> dict[str, Any]:
     if not node.switches.override(wanted.name, wanted.manual, FOR_S if wanted.for_s is None else wanted.for_s, now):
         return {"error": "a person's word holds for some seconds to a week"}
     _keep(node, now)
-    tick(node, now)
+    turn(node, now)
     return {"load": wanted.name, **rows(node, now)[wanted.name]}
 
 
 def command(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> None:
-    """A message to `grid/load/NAME/set`. One that the broker kept is nobody's wish now, and is taken off it."""
-    name, manual = topic.split("/")[-2], COMMANDS.get(payload.strip().upper())
+    """A message to `grid/load/NAME/set`, in a closed network to `$grid/set/TOKEN/NAME` only, for any broker linked to ours
+    could write the first. One that the broker kept is nobody's wish now, and is taken off it.
+    """
+    whole, manual = topic, COMMANDS.get(payload.strip().upper())
+    name = topic.split("/")[-2] if node.trust is None else node.trust.command(topic)
+    if topic.startswith(wire.COMMAND):
+        topic = f"{wire.COMMAND}.../{topic.rpartition('/')[2][:32]}"  # what is shown to everybody holds no token
     if retained:
         node.show.refusals.add("a command that was retained", f"topic {topic[:80]!r}", now)
-        mend.write(node, topic, b"", now)
+        mend.write(node, whole, b"", now)
+    elif name is None or topic.startswith(wire.COMMAND) != (node.trust is not None):
+        node.show.refusals.add("a command without this node's token", f"topic {topic[:80]!r}", now)
+        mend.write(node, whole, b"", now)
     elif manual is None or name not in node.switches.switches:
         why = "a load that is not there" if manual is not None else "no command: ON, OFF or AUTO"
         node.show.refusals.add(why, f"topic {topic[:80]!r}", now)
@@ -81,15 +108,17 @@ def command(node: Node, topic: str, payload: bytes, retained: bool, now: float) 
 def rows(node: Node, now: float) -> dict[str, dict[str, Any]]:
     """All relays, for the command line; `mode` "manual" until a moment, `waits_s` for a minimum time."""
     found: dict[str, dict[str, Any]] = {}
+    shed, held, urgent = asks(node)
     for name, one in node.switches.switches.items():
-        manual = one.manual is not None and now < one.until_s
+        manual, each = one.manual is not None and now < one.until_s, one.load.each
         found[name] = {
             "on": one.on,
             "mode": "manual" if manual else "auto",
             "until": iso(node.unix_s(now) + one.until_s - now) if manual else None,
-            "wanted": one.manual if manual else True,
+            "wanted": one.manual if manual else not (shed[each] or urgent[each] or (held[each] and not one.on)),
+            "why": node.whys.get(name, "start"),
             "waits_s": max(0, round(one.load.least_s(one.on) - (now - one.since_s))),
-            "class": one.load.each,
+            "class": each,
             "rated_w": one.load.rated_w,
             "turns": one.turns,
         }

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import asks, gone, hear, kept, loads, slots, summary, wire
+from agent import admit, asks, balance, gone, hear, kept, loads, mend, renewal, slots, summary, wire
+from agent.balance import Balance
 from agent.bucket import Bucket
+from agent.cuts import Cuts
 from agent.edges import GAP_S, Edges
 from agent.events import (
     Asked,
@@ -18,7 +20,10 @@ from agent.events import (
     Effect,
     Event,
     Heard,
+    Hertz,
+    Issued,
     Metered,
+    PointSet,
     Publish,
     Pulsed,
     Quiet,
@@ -31,13 +36,16 @@ from agent.events import (
 )
 from agent.life import STALE_S, Life
 from agent.net import Net, Share, mark
+from agent.offer import possible
 from agent.own import Own, Settings
 from agent.records import Book
 from agent.refute import Refute
+from agent.renewal import Renewal
 from agent.settlement import Settled, Settlement
 from agent.show import Show
 from agent.siblings import Siblings
 from agent.switches import Switches
+from agent.trust import Trust
 from agent.wire import INFO, STATE, Place, Rates, State, Tariff
 from drivers.reading import Lamp, Reading
 
@@ -56,6 +64,9 @@ class Node:
 
     settings: Settings
     instance: str
+    trust: Trust | None = None  # None: an open network
+    cuts: Cuts = field(default_factory=Cuts)
+    renewal: Renewal = field(default_factory=Renewal)
     book: Book = field(default_factory=Book)
     life: Life = field(default_factory=Life)
     net: Net = field(default_factory=Net)
@@ -65,6 +76,7 @@ class Node:
     show: Show = field(init=False)
     edges: Edges = field(init=False)
     settlement: Settlement = field(init=False)
+    balance: Balance = field(init=False)
     connected: bool = False
     left: bool = False
     purged: bool = False
@@ -88,6 +100,7 @@ class Node:
     switches: Switches = field(default_factory=Switches)
     relays: dict[str, dict[str, int | bool | None]] = field(default_factory=dict)  # as kept by the run before
     relays_s: float = 0.0
+    whys: dict[str, str] = field(default_factory=dict)  # why each relay is as it is
     idle_s: float = 0.0
     summed_s: float = 0.0
     looked_s: float = 0.0
@@ -96,6 +109,8 @@ class Node:
     repaired_s: float = 0.0
     unmended: int = 0
     mends: Bucket = field(default_factory=lambda: Bucket(MEND_S, MEND_BURST, MEND_BURST))
+    repairs: Bucket = field(default_factory=lambda: Bucket(MEND_S, MEND_BURST, MEND_BURST))
+    owed: dict[str, None] = field(default_factory=dict)  # topics to be repaired, the oldest first
     out: list[Effect] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -105,6 +120,7 @@ class Node:
         slowest_s = max((meter.every_s for meter in self.settings.meters), default=0.0)
         self.edges = Edges(self.settings.rated_w, self.settings.tariff.slot_s, max(GAP_S, 3 * slowest_s))
         self.settlement = Settlement(self.settings.zone)
+        self.balance = Balance(self.settings)
 
     @property
     def me(self) -> str:
@@ -113,7 +129,14 @@ class Node:
     @property
     def tariff(self) -> Tariff | None:
         held = self.book.get("network", wire.TARIFF)
+        if held is None and self.trust is not None:
+            return self.settings.tariff  # only an operator may tell the network a tariff: until one is heard, that of the file
         return held.record if held is not None and isinstance(held.record, Tariff) else None
+
+    @property
+    def operator(self) -> bool:
+        """May this node change what is common to the network?"""
+        return self.trust is None or self.trust.me.operator
 
     def unix_s(self, now: float) -> float:
         return now + self.unix_less_now
@@ -131,6 +154,10 @@ class Node:
             case Pulsed(name, count):
                 self.pulses[name] = count
                 self.out.append(kept.pulses(self))
+            case Hertz(hz):
+                balance.hertz(self, hz, now)
+            case PointSet():
+                balance.point_set(self, event, now)
             case Tick():
                 self.unix_less_now, self.clock_good = event.unix_s - now, event.clock_good
                 self._tick(now)
@@ -145,12 +172,16 @@ class Node:
                 )
             case Started():
                 self.unix_less_now, self.past = event.unix_s - now, event.past
+                balance.start(self, now)
                 kept.restore(self, event.kept, now)
                 slots.restore(self)
                 loads.restore(self, now)
+                admit.bar(self)
                 self.link()
             case Dialled():
                 asks.dialled(self, event, now)
+            case Issued(certs):
+                renewal.issued(self, certs, now)
             case Asked():
                 asks.asked(self, event, now)
             case Warned():
@@ -168,13 +199,16 @@ class Node:
 
     def _metered(self, event: Metered, now: float) -> None:
         self.own.read(event.name, event.reading, self.unix_s(now), now)
-        if self.own.changed() and self.own.due(now):
+        balance.measured(self, event.name, event.reading, now)
+        changed = balance.changed(self, now)
+        if (changed or self.own.changed()) and self.own.due(now, changed):
             self.speak(now)
         self.metered[event.name] = event.reading  # its scalars wait for the next tick: the record and the price go first
 
     def speak(self, now: float) -> None:
         """Publish our next state record."""
-        self.keep_own(STATE, self.own.state(self.book.table(), self.unix_s(now), now, self.refute.conflict))
+        hz, flex = self.balance.hertz(now), balance.told(self, now)
+        self.keep_own(STATE, self.own.state(self.book.table(), self.unix_s(now), now, self.refute.conflict, hz, flex))
         self.life.own(self.me, now)
         self.weigh(self.me, now)
 
@@ -190,7 +224,7 @@ class Node:
 
     def link(self) -> None:
         if not self.settings.shared:
-            self.out.append(Bridges(self.siblings.links()))
+            self.out.append(Bridges(tuple(link for link in self.siblings.links() if not self.cuts.is_cut(link.sibling))))
 
     def keep_own(self, kind: str, payload: bytes) -> None:
         if self.own.version > self.own.ceiling:
@@ -198,9 +232,10 @@ class Node:
         self.keep(wire.place(wire.node_topic(self.me, kind)), payload)
 
     def keep(self, place: Place, payload: bytes) -> None:
-        """Hold and publish a record that this node makes."""
-        held = self.book.judge(place, payload)[1]
-        self.book.keep(held)
+        """Hold and publish a record that this node makes; in a closed network it is signed here."""
+        if self.trust is not None:
+            payload = self.trust.sign(place.topic, payload, with_cert=place.kind == INFO or place.owner == "network")
+        self.book.keep(self.book.made(place, payload))
         self.out.append(Publish(place.topic, payload, sure=True))
 
     # who counts
@@ -212,6 +247,7 @@ class Node:
         self.changed = True
         if held is None or not isinstance(state, State) or gone.is_gone(self, node) or state.zone != self.settings.zone:
             self.net.drop(node)
+            balance.heard(self, node, None)
             return
         if state.quality == "conflict":
             text = f"two live nodes call themselves {node!r}: give one of them another [node] id, or switch the copied card off"
@@ -220,10 +256,13 @@ class Node:
             self.out += self.show.alert(f"conflict-{node}", "", self.unix_s(now))
         if not self.life.proven(node) and info is None:
             self.net.drop(node)  # an id that nobody vouches for
-        elif self.life.fresh(node) and (watts := _counted(state)) is not None:
+            balance.heard(self, node, None)
+            return
+        if self.life.fresh(node) and (watts := _counted(state)) is not None:
             self.net.count(node, Share(*watts, mark(node, state.version, held.hash)))
         else:
             self.net.widen(node, state.rated_w)
+        balance.heard(self, node, state)
 
     # what time brings
 
@@ -234,6 +273,7 @@ class Node:
             self.out.append(Complain(f"{node} is stale: nothing new from it for {STALE_S:.0f} s"))
             self.weigh(node, now)
         hear.answer(self, self.refute.tick(now), now)
+        admit.tick(self, now)
         if self.own.due(now):
             self.speak(now)
         parting = [id_ for id_, edge in self.siblings.edges.items() if edge.parted_s is not None]
@@ -249,11 +289,13 @@ class Node:
         if now - self.swept_s >= SWEEP_S:
             self.swept_s = now
             self._sweep(now)
+        mend.tick(self, now)
         slots.tick(self, now)
-        loads.tick(self, now)
+        balance.tick(self, now)
         summary.tick(self, now)
 
     def _sweep(self, now: float) -> None:
+        renewal.tick(self, now)
         for node in [n for n in self.book.nodes if n not in ("network", self.me) and not self.book.get(n, INFO)]:
             age_s = self.life.age_s(node, now)
             if not self.life.proven(node) and (age_s is None or age_s > UNPROVEN_S):
@@ -297,17 +339,15 @@ class Node:
         self.speak(now)
         summary.publish(self, now)
         self.out.append(Publish(self.show.view.status, b"offline"))
+        balance.stop(self)
         loads.stop(self, now)
         summary.light(self, "off")
         self.out += [Save("edges", self.edges.dump()), kept.records(self)]
 
 
 def _counted(state: State) -> tuple[int, int] | None:
-    """Produced and consumed watts, if they are good and possible for the rating that the record itself declares.
-
-    Up to 20 % above it is measuring and start-up margin.
-    """
+    """Produced and consumed watts, if they are good and possible."""
     match state.quality, state.produced_w, state.consumed_w:
-        case "good", int(produced_w), int(consumed_w) if 5 * max(produced_w, consumed_w) <= 6 * state.rated_w:
+        case "good", int(produced_w), int(consumed_w) if possible(state):
             return produced_w, consumed_w
     return None

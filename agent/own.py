@@ -8,7 +8,9 @@ from hashlib import blake2b
 from typing import Any
 
 from agent import wire
+from agent.dispatch import Settings as Rules
 from agent.life import HEARTBEAT_S
+from agent.offer import Battery, Feeder
 from agent.switches import Load
 from drivers.reading import Account, Reading, Role, absent, account
 from drivers.wiring import Wiring
@@ -43,6 +45,12 @@ class Settings:
     shared: bool = False
     agent: str = ""
     utc_offset_s: int = 0  # of the local clock, to know the night
+    battery: Battery | None = None
+    feeder: Feeder | None = None
+    nominal_hz: int = 50
+    hertz_meter: str | None = None  # whose frequency is looked at several times a second
+    load_meters: Mapping[str, str] = field(default_factory=dict)  # a load's own meter -> the load
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(slots=True)
@@ -134,9 +142,7 @@ class Own:
     def wrong_wiring(self, unix_s: float, now: float) -> str:
         """What the meters' readings say of their wiring, "" while there is nothing to say."""
         hour = (unix_s + self.settings.utc_offset_s) % 86_400 / 3600
-        return "; ".join(
-            self.wiring.look([(line.slot.name, line.slot.role, line.reading) for line in self.lines.values()], hour, now)
-        )
+        return "; ".join(self.wiring.look(self.readings(), hour, now))
 
     def stop(self, why: str) -> None:
         """No meter is read any more."""
@@ -147,13 +153,24 @@ class Own:
     def _sum_up(self) -> None:
         for line in self.lines.values():
             line.new = False
-        self.account = account([(line.slot.name, line.slot.role, line.reading) for line in self.lines.values()])
+        readings = self.readings()
+        # a node that only looks after the feeder takes and gives nothing itself
+        self.account = account(readings) if readings or not self.lines else Account(0, 0, "good", "")
 
-    def due(self, now: float) -> bool:
-        """Is there something to say: a change beyond the deadband, or a heartbeat? Not while a read has just failed."""
+    def readings(self) -> list[tuple[str, Role, Reading]]:
+        """The meters of this node's own account: the coupling to an outside grid is everybody's."""
+        feeder = self.settings.feeder
+        common = feeder.meter if feeder is not None and feeder.kind == "grid" else None
+        return [(name, line.slot.role, line.reading) for name, line in self.lines.items() if name != common]
+
+    def due(self, now: float, other: bool = False) -> bool:
+        """Is there something to say: a change beyond the deadband (or of `other` things), or a heartbeat?
+
+        Not while a read has just failed.
+        """
         if any(line.failing for line in self.lines.values()):
             return False
-        return self.changed() or self.beat_s is None or now >= self.beat_s
+        return other or self.changed() or self.beat_s is None or now >= self.beat_s
 
     def changed(self) -> bool:
         new, old = self.account, self.said
@@ -171,7 +188,15 @@ class Own:
     def overtake(self, version: int) -> None:
         self.version = max(self.version, version)
 
-    def state(self, table: str, unix_s: float, now: float, conflict: str = "") -> bytes:
+    def state(
+        self,
+        table: str,
+        unix_s: float,
+        now: float,
+        conflict: str = "",
+        hz: float | None = None,
+        flex: Mapping[str, Any] | None = None,
+    ) -> bytes:
         """The next state record; counts as said."""
         self.said = self.account
         self.births = max(0, self.births - 1)
@@ -187,6 +212,8 @@ class Own:
             **({"why": why} if why else {}),
             "zone": self.settings.zone,
             "rated_w": self.settings.rated_w,
+            **({"hz": hz} if hz is not None else {}),
+            **({"flex": flex} if flex is not None else {}),
             "table": table,
             "at": iso(self.read_at if known and self.read_at is not None else unix_s),
             "instance": self.instance,

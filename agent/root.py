@@ -8,25 +8,49 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 
+from agent import authority, dial, loop, notify, runtime, wire
+from agent import closed as membership
 from agent import config as configuration
-from agent import dial, loop, notify, runtime, wire
 from agent.broker import Broker, Process
 from agent.bus import Bus
-from agent.config import Config, ConfigError, LoadConfig
+from agent.closed import Closed
+from agent.config import BatteryConfig, Config, ConfigError, FeederConfig, LoadConfig
 from agent.control import Control
-from agent.events import Answer, Bridges, Complain, Dial, Effect, Event, Light, Post, Publish, Renew, Save, Started, Switch, Warned
+from agent.events import (
+    Answer,
+    Bar,
+    Bridges,
+    Certify,
+    Complain,
+    Dial,
+    Dialled,
+    Effect,
+    Event,
+    Install,
+    Light,
+    Post,
+    Publish,
+    Renew,
+    Save,
+    SetPoint,
+    Started,
+    Switch,
+    Warned,
+)
 from agent.lamp import StatusLamp
 from agent.ledger import Copies, Ledger
 from agent.loop import End, Inbox
 from agent.metering import build, period_s
 from agent.node import Node
+from agent.offer import Battery, Feeder
 from agent.own import MeterSlot, Settings
 from agent.poll import Poll
 from agent.relays import Relays
+from agent.seal import SealError
 from agent.store import Store
 from agent.switches import Load
 from agent.version import VERSION
@@ -43,7 +67,7 @@ def load(path: Path) -> Config:
     """The checked configuration; ConfigError tells all that is wrong with it, meter models and map files included."""
     try:
         config = configuration.load(path)
-        build(config.meters)
+        build(config.meters, config.battery, config.frequency.meter)
     except (ConfigError, MapError) as error:
         # all maps are opened only now: it names the line of a model that is not known, together with all else that is wrong
         configuration.load(path, models=catalog.names())
@@ -51,7 +75,7 @@ def load(path: Path) -> Config:
     return config
 
 
-def settings(config: Config) -> Settings:
+def settings(config: Config, closed: Closed | None = None) -> Settings:
     """What the core must know of a configuration."""
     tariff, node = config.tariff, config.node
     return Settings(
@@ -74,30 +98,75 @@ def settings(config: Config) -> Settings:
         place=node.place,
         role=node.role,
         address=str(node.address) if node.address is not None else None,
-        join=tuple(str(address) for address in config.network.join),
+        join=_join(config, closed),
         shared=config.mqtt.shared,
         agent=VERSION,
         utc_offset_s=time.localtime().tm_gmtoff,
+        battery=_battery(config.battery) if config.battery is not None else None,
+        feeder=_feeder(config.feeder) if config.feeder is not None else None,
+        nominal_hz=config.frequency.nominal_hz,
+        hertz_meter=config.frequency.meter,
+        load_meters={load.meter: load.name for load in config.loads if load.meter is not None},
     )
+
+
+def _battery(config: BatteryConfig) -> Battery:
+    written = config.control != "none"
+    return Battery(config.meter, config.power_w, config.energy_wh, written, config.droop, config.deadband_w, config.revert_s)
+
+
+def _feeder(config: FeederConfig) -> Feeder:
+    kind: Literal["grid", "generator"] = "generator" if config.kind == "generator" else "grid"
+    return Feeder(config.meter, kind, config.import_limit_w, config.export_limit_w)
+
+
+def _join(config: Config, closed: Closed | None) -> tuple[str, ...]:
+    """Whom to join: those of the file and of the bundle, or nobody while there shall be a bundle and is none."""
+    if closed is None:
+        return tuple(str(address) for address in config.network.join) if not config.network.closed else ()
+    return tuple(dict.fromkeys([*(str(address) for address in config.network.join), *authority.joins(closed.folder)]))
 
 
 def _load(load: LoadConfig) -> Load:
     return Load(load.name, load.each, load.rated_w, load.kind, load.safe_on, load.min_on_s, load.min_off_s)
 
 
-def broker(config: Config, directory: Path, put: Callable[[Event], None]) -> Broker:
-    view = wire.View(config.node.id, config.mqtt.shared)
-    return Broker(config.node.id, directory, config.mqtt.port, config.mqtt.bind, view.sibling(""), put)
+def broker(config: Config, directory: Path, put: Callable[[Event], None], closed: Closed | None = None) -> Broker:
+    view, mqtt = wire.View(config.node.id, config.mqtt.shared), config.mqtt
+    bind = "127.0.0.1" if config.network.closed and closed is None else mqtt.bind  # no bundle yet: it talks to nobody
+    ports = closed.broker(mqtt.tls_port, mqtt.read_port) if closed is not None else None
+    return Broker(config.node.id, directory, mqtt.port, bind, view.sibling(""), put, ports)
+
+
+def _say_mode(config: Config, closed: Closed | None) -> None:
+    if closed is not None:
+        log.info("closed network %r: siblings come in by TLS on port %d", closed.member.network, config.mqtt.tls_port)
+    elif config.network.closed:
+        log.warning("this node waits for its bundle, and talks to nobody until then: grid join --bundle FILE")
+    else:
+        log.warning(
+            "OPEN network: whoever reaches %s:%d can join and write. In trusted networks only", config.mqtt.bind, config.mqtt.port
+        )
 
 
 def run(config: Config, own_broker: bool = False) -> End:
-    """Run one node until it is told to stop. Raises OSError when its state directory cannot be used."""
+    """Run one node until it is told to stop. Raises OSError when its state directory cannot be used, ConfigError when its
+    certificate or key cannot.
+    """
     inbox, bell = Inbox(maxsize=loop.ROOM), loop.Bell()
+    if config.node.time_zone is not None:
+        os.environ["TZ"] = config.node.time_zone
+        time.tzset()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(bell, "end", End.STOP))
     threading.excepthook = _die
     store = Store(config.state.dir)
     store.open()
+    try:
+        closed = membership.load(config)
+    except (SealError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    _say_mode(config, closed)
     place, lock = runtime.claim(config.state.dir)
     kept, troubles = store.load()
     ledger = Ledger(config.state.dir)
@@ -112,16 +181,18 @@ def run(config: Config, own_broker: bool = False) -> End:
         f"{wire.NETWORK}#",
         wire.BROKER_LOG,
         *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")]),
+        *view.ours,
+        *([f"{wire.COMMAND}#"] if closed is not None else []),
     ]
     topics += [f"{prefix}#" for prefix in view.lists]
-    files = broker(config, place, inbox.put)
+    files = broker(config, place, inbox.put, closed)
     files.write_main()
     notify.tell_broker(files.config, os.environ.get("GRID_BROKER"))
     service = notify.from_environment()
-    bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put)
+    bus = Bus(config.node.id, config.mqtt.host, config.mqtt.port, topics, view.status, inbox.put, closed.login if closed else None)
     control = Control(place, inbox.put)
-    poll = Poll(config.meters, inbox.put)
-    watch = Watch(config, load, inbox.put)
+    poll = Poll(config.meters, inbox.put, config.battery, config.frequency.meter)
+    watch = Watch(config, load, inbox.put, os.environ.get("GRID_PROBLEMS"))
     mosquitto = Process(files.config, inbox.put) if own_broker and files.pid() is None else None
 
     def perform(effect: Effect) -> Event | None:
@@ -134,12 +205,24 @@ def run(config: Config, own_broker: bool = False) -> End:
                 return Warned("ledger", ledger.write(rows, unix_s))
             case Bridges(links):
                 return Warned("bridges", files.link(links))
+            case Bar(ids):
+                return Warned("access", files.bar(ids))
+            case Certify(certs):
+                return authority.renewed(closed.folder, certs, time.time()) if closed is not None else None
+            case Install(cert):
+                return authority.installed(closed.folder, cert) if closed is not None else None
             case Renew():
                 files.renew()
+            case Dial(address, request) if closed is None and config.network.closed:
+                return Dialled(address, None, "this node waits for its bundle: grid join --bundle FILE", None, request)
             case Dial():
-                dial.start(effect, config.mqtt.port, inbox.put)
+                dial.start(
+                    effect, config.mqtt.tls_port if closed else config.mqtt.port, inbox.put, closed.folder if closed else None
+                )
             case Switch(name, on):
                 return relays.set(name, on)
+            case SetPoint():
+                return poll.set(effect)
             case Light(shows):
                 lamp.show(shows)
             case Answer(request, body):
@@ -152,7 +235,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         text = "connected" if node.connected else f"waits for its broker at {config.mqtt.host}:{config.mqtt.port}"
         service.tick(node.connected and node.own.said is not None, f"{config.node.id}: {text}, {len(node.show.alerts)} alerts", now)
 
-    node = Node(settings(config), os.urandom(4).hex())
+    node = Node(settings(config, closed), os.urandom(4).hex(), closed.trust if closed else None)
     now = time.monotonic()
     loop.step(node, Started(kept, time.time(), past), now, perform)
     if unsettled or damaged:

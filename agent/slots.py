@@ -95,7 +95,7 @@ def _sample(node: Node, now: float) -> None:
     if held is not None and held.slot_s != node.edges.slot_s:
         node.edges.reslot(held.slot_s)
     lines = node.own.lines.values()
-    counted = None if any(line.failing for line in lines) else counters([(x.slot.name, x.slot.role, x.reading) for x in lines])
+    counted = None if any(line.failing for line in lines) else counters(node.own.readings())
     account = node.own.account
     net_w = account.produced_w - account.consumed_w if account.produced_w is not None and account.consumed_w is not None else None
     unix_s = node.unix_s(now)

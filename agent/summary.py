@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import loads, slots, wire
+from agent import balance, loads, slots, wire
 from agent.events import Light
 from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
-from agent.price import RULES, Prices, rule_name
+from agent.price import RULES, Prices, island, rule_name
 from agent.wire import INFO, STATE, TARIFF, Info, Rates, State
 from drivers.reading import QUANTITIES, Lamp, Reading
 
@@ -22,9 +22,15 @@ LOOK_S = 1.0  # how often availability is looked at; it changes by time as well 
 
 
 def live(node: Node, rates: Rates | None) -> Prices | None:
-    """The live price, or None when the network's tariff names a rule that this version does not know."""
+    """The live price, or None when the network's tariff names a rule that this version does not know.
+
+    Where a generator forms the grid, what is made is what is used: there the price follows what is wanted and could be made.
+    """
     if rates is None or rates.rule not in RULES:
         return None
+    if (sums := node.balance.zone.island(node.net.shares)) is not None:
+        price_u = island(*sums, shed=sums[0] > sums[1], floor_u=rates.floor_u, cap_u=rates.cap_u)
+        return Prices(price_u, price_u)
     return RULES[rates.rule](node.net.supply_w, node.net.demand_w, rates.import_u, rates.export_u)
 
 
@@ -33,14 +39,16 @@ def digest(node: Node, rates: Rates | None) -> str:
     held, signal = node.book.get("network", TARIFF), slots.signal(node)
     rule = f"{rule_name(rates.rule)} {rates.from_slot}" if rates is not None and rates.rule in RULES else ""
     settled = signal.digest if signal is not None else ""
-    return node.net.digest(held.hash if held is not None else b"", rule.encode(), node.settings.zone.encode(), settled.encode())
+    seed = wire.digest_of(node.settings.tariff) if node.trust is not None else b""
+    return node.net.digest(held.hash if held is not None else seed, rule.encode(), node.settings.zone.encode(), settled.encode())
 
 
 def build(node: Node, now: float) -> dict[str, Any]:
     """The summary's keys, in the order of the design; watts, micro-currency per kWh, seconds."""
     net, rates, unix_s = node.net, slots.rates(node, now), node.unix_s(now)
     now_live, signal = live(node, rates), slots.signal(node)
-    prices = signal.prices if signal is not None and now_live is not None else now_live
+    alone = node.balance.zone.island(node.net.shares) is not None
+    prices = signal.prices if signal is not None and now_live is not None and not alone else now_live
     ages = [age for id_ in net.shares if id_ != node.me and (age := node.life.age_s(id_, now)) is not None]
     buy_u, sell_u = prices if prices is not None else (None, None)
     live_u, live_sell_u = now_live if now_live is not None else (None, None)
@@ -58,7 +66,7 @@ def build(node: Node, now: float) -> dict[str, Any]:
         "nodes": net.nodes,
         "heard": net.heard,
         "digest": digest(node, rates),
-        "rule": rule_name(rates.rule) if rates is not None and prices is not None else None,
+        "rule": ("island/1" if alone else rule_name(rates.rule)) if rates is not None and prices is not None else None,
         "zone": node.settings.zone,
         "partial": net.heard < net.nodes,
         "members": sorted(net.shares),
@@ -126,6 +134,8 @@ def availability(node: Node, id_: str, now: float) -> str:
 
 def linked(node: Node, id_: str, now: float) -> str:
     """'linked' only if the transport is up and the inbox is moving; both can lie alone."""
+    if node.cuts.is_cut(id_):
+        return "cut"
     silent_s = node.siblings.silent_s(id_, now)
     moving = silent_s is not None and silent_s <= STALE_S
     if node.transport.get(id_, moving):
@@ -208,9 +218,13 @@ def status(node: Node, now: float) -> dict[str, Any]:
         "nodes": rows,
         "alerts": node.show.alert_rows(),
         "loads": loads.rows(node, now),
+        "balance": balance.status(node, now),
         "siblings": edges,
         "meters": meters,
         "refused": node.show.refusals.total,
         "connected": node.connected,
         "left": node.left,
+        "mode": "open" if node.trust is None else "closed",
+        "network": node.trust.seal.network if node.trust is not None else None,
+        "cut": node.cuts.cut(),
     }

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -11,13 +12,15 @@ NODE, NETWORK, INBOX = "grid/node/", "grid/network/", "$grid/in/"
 BROKER_LOG = "$SYS/broker/log/N"  # Mosquitto's notices (man 5 mosquitto.conf, log_dest topic)
 STATE, INFO, TARIFF = "state", "info", "tariff"
 ENERGY = ("energy/even", "energy/odd")  # by the day's number, so that yesterday's stays while today's grows
-FORGOTTEN, REVOKED = "forgotten/", "revoked/"
+FORGOTTEN, REVOKED, RENEWED = "forgotten/", "revoked/", "cert/"
+COMMAND = "$grid/set/"  # in a closed network: $grid/set/TOKEN/LOAD
 
 MAX_PAYLOAD = 16 * 1024  # an energy day of 96 slots is about 3 KB; nothing of ours comes near
 MAX_BRACKETS = 512  # bounds the nesting without depending on this process's recursion limit: relays must not differ
 MAX_VERSION = 2**53  # every JSON reader holds such an integer exactly
 MAX_W = 10**9  # one node, in watts: more than any plant that a Pi will ever meter
 MAX_PAST = 8  # tariffs before this one
+MAX_UNIX_S = 253_402_300_799  # the year 9999: no calendar goes further
 MAX_WH = 10**15  # one register: MAX_W for a century
 DAY_S = 86_400
 
@@ -43,12 +46,37 @@ class Place:
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What every record has. `version` grows; `instance` is random for each run of its maker."""
+    """What every record has. `version` grows; `instance` is random for each run of its maker.
+
+    In a closed network `cert` is its maker's certificate (base64 of DER) in an info and in a network record.
+    """
 
     version: int
     instance: str | None = None
     by: str | None = None
+    cert: str | None = None
     sig: str | None = None
+
+
+class Flex(msgspec.Struct, frozen=True):
+    """What a node wants (`load`, W by class) and offers, as agent/dispatch.py takes it; a key that is not there is 0 or unknown.
+
+    `kind` only where the zone's feeder is; `digest` is of the plan's settings, and without ours nobody plans with it.
+    """
+
+    load: tuple[int, int, int, int]
+    pv_w: int = 0
+    dis_w: int = 0
+    chg_w: int = 0
+    ttg_s: int = 0
+    soc_wh: int = 0
+    cap_wh: int = 0
+    firm_w: int = 0
+    applied_w: int = 0
+    slack_w: int | None = None
+    export_w: int | None = None
+    kind: Literal["grid", "generator"] | None = None
+    digest: str = ""
 
 
 class State(Record, frozen=True, kw_only=True):
@@ -63,6 +91,8 @@ class State(Record, frozen=True, kw_only=True):
     table: str | None = None
     why: str | None = None
     at: str | None = None
+    hz: float | None = None
+    flex: Flex | None = None
 
 
 class Info(Record, frozen=True, kw_only=True):
@@ -130,6 +160,19 @@ class Forgotten(Record, frozen=True, kw_only=True):
     forgotten: bool = True
 
 
+class Revoked(Record, frozen=True, kw_only=True):
+    """Keys of a node (base64 of their 32 bytes) that nobody believes any more; `admitted`: it is let in again with another one."""
+
+    keys: list[str] = []
+    admitted: bool = False
+
+
+class Renewed(Record, frozen=True, kw_only=True):
+    """A node's next certificate (base64 of DER), of the same key, from the authority's node to it."""
+
+    new: str = ""
+
+
 def is_id(text: str) -> bool:
     return ID.fullmatch(text) is not None and text not in RESERVED
 
@@ -151,7 +194,7 @@ def place(topic: str) -> Place:
     if not KIND.fullmatch(kind):
         raise WireError("no kind of record")
     if owner == "network" and not topic.startswith(NODE):
-        if kind.startswith((FORGOTTEN, REVOKED)) and not is_id(kind.partition("/")[2]):
+        if kind.startswith((FORGOTTEN, REVOKED, RENEWED)) and not is_id(kind.partition("/")[2]):
             raise WireError("not a node id")
         return Place(NETWORK + kind, owner, kind, sibling)
     if not is_id(owner):
@@ -185,6 +228,10 @@ def _type_of(place: Place) -> type[Record]:
             return Tariff
         case "network", kind if kind.startswith(FORGOTTEN):
             return Forgotten
+        case "network", kind if kind.startswith(REVOKED):
+            return Revoked
+        case "network", kind if kind.startswith(RENEWED):
+            return Renewed
         case "network", _:
             return Record
         case _, "state":
@@ -235,6 +282,10 @@ def _check_state(state: State) -> None:
         raise WireError("rated_w out of range")
     if not ID.fullmatch(state.zone):
         raise WireError("not a zone")
+    if state.hz is not None and not 0 <= state.hz <= 1000:
+        raise WireError("hz out of range")
+    if state.flex is not None:
+        _check_flex(state.flex)
     watts = (state.net_w, state.produced_w, state.consumed_w)
     match watts:
         case (None, None, None):
@@ -246,6 +297,16 @@ def _check_state(state: State) -> None:
                 raise WireError("net_w is not produced_w - consumed_w")
         case _:
             raise WireError("watts partly unknown")
+
+
+def _check_flex(flex: Flex) -> None:
+    least_0 = (*flex.load, flex.pv_w, flex.dis_w, flex.chg_w, flex.firm_w, flex.export_w or 0, flex.ttg_s)
+    either = (flex.applied_w, flex.slack_w or 0)
+    energy = (flex.soc_wh, flex.cap_wh)
+    if not (0 <= min(least_0) and max(map(abs, (*least_0, *either))) <= MAX_W and 0 <= min(energy) <= max(energy) <= MAX_WH):
+        raise WireError("flex out of range")
+    if len(flex.digest) > 32:
+        raise WireError("digest of flex too long")
 
 
 def _check_info(info: Info) -> None:
@@ -261,9 +322,9 @@ def _check_tariff(tariff: Tariff) -> None:
         prices = (rates.import_u, rates.export_u, rates.floor_u, rates.cap_u)
         if any(abs(price_u) > 10**12 for price_u in prices) or rates.export_u > rates.import_u:
             raise WireError("tariff out of range")
-        if not 0 <= rates.from_slot <= MAX_VERSION:
-            raise WireError("tariff from no slot")
         _check_slot(rates.slot_s)
+        if not 0 <= rates.from_slot * rates.slot_s <= MAX_UNIX_S:
+            raise WireError("tariff from no slot")
 
 
 def _check_energy(energy: Energy, kind: str) -> None:
@@ -296,6 +357,17 @@ def encode(keys: dict[str, Any]) -> bytes:
     return msgspec.json.encode(keys)
 
 
+def digest_of(tariff: Tariff) -> bytes:
+    """Stands for a tariff that nobody signed, in a digest."""
+    return blake2b(msgspec.json.encode(tariff), digest_size=16).digest()
+
+
+def keys_of(payload: bytes) -> dict[str, Any]:
+    """What a record says, but for who vouches for it. It was decoded before."""
+    keys: dict[str, Any] = msgspec.json.decode(payload)
+    return {name: value for name, value in keys.items() if name not in ("cert", "sig")}
+
+
 def encode_list(items: list[str]) -> bytes:
     return msgspec.json.encode(items)
 
@@ -314,6 +386,7 @@ class View:
         root = f"grid/view/{node}/" if shared else "grid/"
         self.net, self.price, self.sell, self.summary = root + "net", root + "price", root + "price/sell", root + "summary"
         self.status = root + "agent/status"
+        self.ours = frozenset((self.net, self.price, self.sell, self.summary, self.status))
         self.lists = (root + "alert/", root + "availability/", root + "meter/", root + "load/")
         self._root = root
 

@@ -13,6 +13,7 @@ from agent.events import (
     Answer,
     Ask,
     Asked,
+    Bar,
     Bridges,
     Complain,
     Connected,
@@ -23,18 +24,22 @@ from agent.events import (
     Heard,
     Join,
     Metered,
+    PointSet,
     Post,
     Publish,
     Quiet,
     Renew,
     Save,
+    SetPoint,
     Started,
     Stopping,
+    Switch,
     Tick,
 )
 from agent.node import Node
 from agent.own import MeterSlot, Settings
 from agent.settlement import Settled
+from agent.trust import Trust
 from agent.wire import NETWORK, NODE, Tariff, inbox_topic
 from drivers.reading import Reading, absent
 
@@ -69,6 +74,10 @@ class Card:
     log: list[str] = field(default_factory=list)
     read_s: float = 0.0
     ledger: list[Settled] = field(default_factory=list)
+    more: dict[str, dict[str, float]] = field(default_factory=dict)  # what its other meters read
+    relays: dict[str, bool] = field(default_factory=dict)  # by load
+    point_w: int = 0  # of its battery
+    barred: tuple[str, ...] = ()  # ids that its broker lets neither read nor write
 
     @property
     def address(self) -> str:
@@ -97,9 +106,11 @@ class Fleet:
     steps: int = 0
     frozen: bool = False
     cards: dict[str, Card] = field(default_factory=dict)
+    trust: Callable[[str], Trust | None] = field(default=lambda id_: None)  # of a closed network: by id, for each start
     cuts: set[frozenset[str]] = field(default_factory=set)
     wires: dict[str, dict[str, str]] = field(default_factory=dict)  # from card to card: the inbox it writes there
     sent: Counter[tuple[str, bytes]] = field(default_factory=Counter)  # inbox messages by canonical topic and payload
+    wired: Callable[[], None] = field(default=lambda: None)  # what flows now: sets what all meters read
     worth: dict[str, tuple[int, Any, Any]] = field(default_factory=dict)  # digest -> net and prices: must be a function
 
     def __post_init__(self) -> None:
@@ -190,7 +201,8 @@ class Fleet:
         if not memory:
             card.kept.clear()
             card.ledger.clear()
-        card.node, card.quiet, card.run = Node(card.settings, f"{self.dice.getrandbits(32):08x}"), False, card.run + 1
+        instance = f"{self.dice.getrandbits(32):08x}"
+        card.node, card.quiet, card.run = Node(card.settings, instance, self.trust(card.settings.id)), False, card.run + 1
         if not card.broker:
             self._broker_up(card, card.run, connect=False)
         self.step(card, Started(dict(card.kept), self.unix_s(card), tuple(card.ledger)))
@@ -236,6 +248,13 @@ class Fleet:
                     card.answers[request] = msgspec.json.decode(body)
                 case Complain(text):
                     card.log.append(text)
+                case Bar(ids):
+                    card.barred = ids
+                case Switch(name, on):
+                    card.relays[name] = on
+                case SetPoint(battery, watts):
+                    card.point_w = watts
+                    self.after(0.1, self.step, card, PointSet(battery, watts, ""))
         if not card.quiet and not isinstance(event, Quiet):
             card.quiet = True
             self.after(self.quiet_s, self._quiet, card, card.run)
@@ -257,6 +276,9 @@ class Fleet:
         self.step(card, Tick(self.unix_s(card)))
         if self.now - card.read_s >= self.read_s:
             card.read_s = self.now
+            self.wired()
+            for name, values in card.more.items():
+                self.step(card, Metered(name, Reading("good", "", values)))
             reading = absent("no answer") if card.w is None else Reading("good", "", {"w": card.w})
             self.step(card, Metered("main", reading))
 
@@ -273,6 +295,8 @@ class Fleet:
             assert self.worth.setdefault(said["digest"], worth) == worth, "equal digest, other net or price"
 
     def _up(self, a: Card, b: Card) -> bool:
+        if a.settings.id in b.barred or b.settings.id in a.barred:
+            return False
         return a.broker and b.broker and b.key in self.wires.get(a.key, ()) and frozenset((a.key, b.key)) not in self.cuts
 
     def _delay(self) -> float:

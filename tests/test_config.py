@@ -24,6 +24,10 @@ MODELS = ("eastron-sdm630", "eastron-sdm120", "eastron-sdm230", "abb-b2x", "p1",
 NODE = '[node]\nid = "a"\nrated_w = 1000\n'  # lines 1 to 3 of most texts below
 METER = '[[meter]]\nname = "m"\nmodel = "abb-b2x"\nrole = "grid"\n'  # lines 4 to 7
 
+BALANCE = {
+    "battery": '[battery]\nmeter = "m"\npower_w = 3000\nenergy_wh = 10000\n',
+    "feeder": '[feeder]\nmeter = "m"\nimport_limit_w = 30000\n',
+}
 LOAD = '[[load]]\nname = "heater"\npin = 27\nrated_w = 2000\n'  # lines 4 to 7
 
 
@@ -58,6 +62,9 @@ def test_the_least_file_has_every_default() -> None:
         meters=(),
         loads=(),
         state=config.StateConfig(Path("/var/lib/grid/a")),
+        battery=None,
+        feeder=None,
+        frequency=config.FrequencyConfig(50, None),
         path=Path("/etc/grid/grid.toml"),
     )
 
@@ -323,14 +330,14 @@ def test_all_problems_of_a_file_come_at_once(tmp_path: Path, line_end: str) -> N
         ("# nothing\n\n[node]\n", ["3: node.id: missing", "3: node.rated_w: missing"]),
         ("node = 3", ["1: node: must be a table, not 3. Write [node] on a line of its own, its keys below"]),
         (NODE.replace("[node]", "[[node]]"), ["1: node: must stand there once. Write [node] with single brackets"]),
-        (NODE + "meter = 3", ["4: node.meter: unknown. There are id, place,"]),
+        (NODE + "meter = 3", ["4: node.meter: unknown. It belongs under [battery] or [feeder] or"]),
         ("meter = 3\n" + NODE, ["1: meter[1]: must be a table, not 3."]),
         ("meter = [\n1,\n{}]\n" + NODE, ["2: meter[1]: must be a table, not 1", *["3: meter[2]"] * 4]),
         (NODE + "[meter]\nname='m'\nmodel='x/y'\nrole='pv'\nhost='h'", ["4: meter: there may be several. Write [[meter]] with double"]),
         (NODE + "[meter]\nnam='m'", ["4: meter: ", *["4: meter"] * 4, "5: meter.nam: unknown. Did you mean name?"]),
         (NODE + "[[meters]]\n", ["4: meters: unknown. Did you mean [[meter]]?"]),
         (NODE + "[MQTT]\n", ["4: MQTT: unknown. Did you mean [mqtt]?"]),
-        (NODE + "[grid]\n", ["4: grid: unknown. There are [node], [mqtt], [network], [tariff], [state], [[meter]]"]),
+        (NODE + "[grid]\n", ["4: grid: unknown. There are [node], [mqtt], [network], [tariff], [state], [battery]"]),
         (NODE + '"a\\u001b[31m" = 1\n', ["4: node.'a\\x1b[31m': unknown."]),
         (NODE + "load_w = 1\n", ["4: node.load_w: unknown. Did you mean rated_w, or does it belong under simulate of a [[meter]]?"]),
         (NODE + "[mqtt]\nport = 1883.0\n", ["5: mqtt.port: must be a whole number from 1 to 65535, not 1883.0. Write port = 1883"]),
@@ -560,8 +567,9 @@ def test_grid_toml_has_every_key_and_no_other() -> None:
 
 def test_grid_toml_shows_the_defaults() -> None:
     shipped, shown = load(SHIPPED[0], MODELS), parse(commented_in(), str(SHIPPED[0]), MODELS)
-    assert (shown.mqtt, shown.tariff, shown.state) == (shipped.mqtt, shipped.tariff, shipped.state)
-    assert dataclasses.replace(shown.node, address=None, led_pin=None) == shipped.node
+    assert shown.mqtt.read_port == 1884
+    assert (dataclasses.replace(shown.mqtt, read_port=None), shown.tariff, shown.state) == (shipped.mqtt, shipped.tariff, shipped.state)
+    assert dataclasses.replace(shown.node, address=None, led_pin=None, time_zone=None) == shipped.node
     assert shown.meters[0] == shipped.meters[0]
     assert len(shown.network.join) == 2
     assert [meter.name for meter in shown.meters] == ["house", "roof", "street", "pump", "cellar"]
@@ -582,6 +590,9 @@ def test_the_table_of_keys_is_in_order() -> None:
         "state": config.StateConfig,
         "meter.simulate": config.SimulateConfig,
         "meter": config.MeterConfig,
+        "battery": config.BatteryConfig,
+        "feeder": config.FeederConfig,
+        "frequency": config.FrequencyConfig,
     }
     for table, shape in fields.items():
         names = {key.name for key in KEYS if key.table == table} | ({"simulate"} if table == "meter" else set())
@@ -638,10 +649,15 @@ def test_any_value_of_any_key_is_taken_or_refused_on_its_line(key: keys.Key, val
     elif key.table == "load":
         kept = [line for line in LOAD.splitlines(keepends=True) if not line.startswith(key.name)]
         text = f"{NODE}{''.join(kept)}{blank_lines}{key.name} = {value}\n"
+    elif key.table in BALANCE:
+        kept = [line for line in BALANCE[key.table].splitlines(keepends=True) if not line.startswith(key.name)]
+        text = f"{NODE}{''.join(kept)}{blank_lines}{key.name} = {value}\n"
     else:
         text = f"{NODE}[{key.table}]\n{blank_lines}{key.name} = {value}\n"
     for problem in said(Path("grid.toml"), text):
-        assert problem.startswith(f"grid.toml:{text.count(chr(10))}: ") or " is above " in problem
+        assert (
+            problem.startswith(f"grid.toml:{text.count(chr(10))}: ") or " is above " in problem or ": there is no meter " in problem
+        )
 
 
 @given(st.integers(-1_000_000_000, 1_000_000_000), st.integers(0, 40), st.integers(-9, 9))
@@ -744,6 +760,11 @@ def test_required_keys_have_no_default() -> None:
         ("load", "name"),
         ("load", "pin"),
         ("load", "rated_w"),
+        ("battery", "meter"),
+        ("battery", "power_w"),
+        ("battery", "energy_wh"),
+        ("feeder", "meter"),
+        ("feeder", "import_limit_w"),
     }
 
 
@@ -771,5 +792,99 @@ def test_a_load() -> None:
     assert problems(f"{NODE}[load]\nname = 'x'\n")[0].startswith("4: load: there may be several. Write [[load]]")
     assert (
         problems(f"{NODE}load = 5\n")[0]
-        == "4: node.load: unknown. There are id, place, role, zone, rated_w, deadband_w, address, led_pin"
+        == "4: node.load: unknown. There are id, place, role, zone, rated_w, deadband_w, address, led_pin, time_zone"
     )
+
+
+def meters(*rows: tuple[str, str]) -> str:
+    """One meter a (name, role), five lines each from line 4 on."""
+    return "".join(
+        f'[[meter]]\nname = "{name}"\nmodel = "abb-b2x"\nrole = "{role}"\nhost = "h{index}"\n'
+        for index, (name, role) in enumerate(rows)
+    )
+
+
+BALANCED = NODE + meters(("house", "grid"), ("cellar", "battery"), ("boiler", "load"), ("set", "generator"))
+
+
+def test_a_battery_a_feeder_and_the_frequency() -> None:
+    battery = BALANCE["battery"].replace('"m"', '"cellar"')
+    feeder = BALANCE["feeder"].replace('"m"', '"house"')
+    load = LOAD + 'meter = "boiler"\n'
+    read = parse(f'{BALANCED}{battery}{feeder}{load}[frequency]\nnominal_hz = 60\nmeter = "cellar"\n', "grid.toml")
+    assert read.battery == config.BatteryConfig("cellar", 3000, 10_000, "none", True, 50, 60)
+    assert read.feeder == config.FeederConfig("house", "grid", 30_000, None)
+    assert read.frequency == config.FrequencyConfig(60, "cellar")
+    assert read.loads[0].meter == "boiler"
+    more = 'control = "sunspec-704"\ndroop = false\ndeadband_w = 0\nrevert_s = 30\n'
+    island = '[feeder]\nmeter = "set"\nkind = "generator"\nimport_limit_w = 1\n'
+    read = parse(BALANCED + battery + more + island, "grid.toml")
+    assert read.battery == config.BatteryConfig("cellar", 3000, 10_000, "sunspec-704", False, 0, 30)
+    assert read.feeder == config.FeederConfig("set", "generator", 1, None)
+    tied = parse(BALANCED + feeder + "export_limit_w = 0\n", "grid.toml").feeder
+    assert tied is not None
+    assert tied.export_limit_w == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[battery]\n", ["24: battery.meter: missing", "24: battery.power_w: missing", "24: battery.energy_wh: missing"]),
+        ("[feeder]\n", ["24: feeder.meter: missing", "24: feeder.import_limit_w: missing"]),
+        ("[batery]\n", ["24: batery: unknown. Did you mean [battery]?"]),
+        (BALANCE["battery"], ["25: battery.meter: there is no meter 'm'. There are house, cellar, boiler, set"]),
+        (BALANCE["battery"].replace('"m"', '"cellr"'), ["25: battery.meter: there is no meter 'cellr'. Did you mean \"cellar\"?"]),
+        (BALANCE["battery"].replace('"m"', '"set"'), ["25: battery.meter: the meter 'set' is of role generator, not battery. Name \"cellar\""]),
+        (BALANCE["battery"].replace('"m"', '"cellar"') + 'control = "sunspec"', ["28: battery.control: must be one of \"none\", \"sunspec-124\", \"sunspec-704\","]),
+        (BALANCE["feeder"].replace('"m"', '"set"'), ["25: feeder.meter: the meter 'set' is of role generator, not grid. Name \"house\""]),
+        (BALANCE["feeder"].replace('"m"', '"house"') + 'kind = "generator"', ["25: feeder.meter: the meter 'house' is of role grid, not generator or battery. Name"]),
+        (BALANCE["feeder"].replace('"m"', '"set"') + 'kind = "generater"', ["27: feeder.kind: must be one of \"grid\", \"generator\", not the text 'generater'. Write kind"]),
+        (BALANCE["feeder"].replace('"m"', '"set"') + 'kind = "generator"\nexport_limit_w = 5', ["28: feeder.export_limit_w: a generator takes nothing back. Remove it"]),
+        (BALANCE["battery"].replace('"m"', '"cellar"') + BALANCE["feeder"].replace('"m"', '"cellar"') + 'kind = "generator"', ["25: battery.meter: the unit that forms the grid cannot follow set-points. Remove [battery], or"]),
+        ('[frequency]\nnominal_hz = 51\nmeter = "hous"', ["25: frequency.nominal_hz: must be one of 50, 60 (Hz), not 51.", "26: frequency.meter: there is no meter 'hous'. Did you mean \"house\"?"]),
+        (LOAD + 'meter = "house"', ["28: load[1].meter: the meter 'house' is of role grid, not load. Name \"boiler\""]),
+        (LOAD + 'meter = "boiler"\n' + LOAD.replace("heater", "b").replace("27", "22") + 'meter = "boiler"', ["33: load[2].meter: the load on line 24 has the same meter. Leave it out at both"]),
+        ("battery = 5", ["24: meter[4].battery: unknown."]),
+    ],
+)  # fmt: skip
+def test_what_of_balance_contradicts_itself(text: str, expected: list[str]) -> None:
+    found = problems(BALANCED + text)
+    assert len(found) == len(expected), found
+    assert [told[: len(start)] for told, start in zip(found, expected, strict=True)] == expected
+
+
+def test_a_battery_without_a_meter_that_set_points_reach() -> None:
+    pin = '[[meter]]\nname = "m"\nmodel = "s0"\nrole = "battery"\npin = 17\nimp_per_kwh = 1000\n'
+    assert problems(NODE + pin + BALANCE["battery"] + 'control = "sunspec-124"\n') == [
+        "14: battery.control: no set-point reaches 'm', which is on a pin. Set-points go over Modbus: give that meter a port or a host"
+    ]
+    assert problems(NODE + BALANCE["battery"])[0] == "5: battery.meter: there is no meter 'm'. Write a [[meter]] with that name"
+    wrong = BALANCE["feeder"] + meters(("m", "pv"))
+    assert problems(NODE + wrong) == [
+        "5: feeder.meter: the meter 'm' is of role pv, not grid. Write role = \"grid\" there, or name another"
+    ]
+
+
+def test_a_closed_network_and_its_ports() -> None:
+    text = NODE + "[mqtt]\ntls_port = 9000\nread_port = 1884\n[network]\nclosed = true\n"
+    read = parse(text, "grid.toml")
+    assert (read.mqtt.tls_port, read.mqtt.read_port, read.network.closed) == (9000, 1884, True)
+    usual = parse(NODE, "grid.toml")
+    assert (usual.mqtt.tls_port, usual.mqtt.read_port, usual.network.closed) == (8883, None, False)
+    assert parse(NODE + "[mqtt]\nport = 8883\n", "grid.toml").mqtt.port == 8883  # of an open node, which has no other
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[mqtt]\nport = 1884\nread_port = 1884\n", "mqtt.read_port: port is 1884, too. Give each a port of its own"),
+        ("[mqtt]\nport = 9000\ntls_port = 9000\n", "mqtt.tls_port: port is 9000, too. Give each a port of its own"),
+        ("[mqtt]\ntls_port = 9000\nread_port = 9000\n", "mqtt.read_port: tls_port is 9000, too. Give each a port of its own"),
+        ("[mqtt]\nport = 8883\n[network]\nclosed = true\n", "mqtt.tls_port: port is 8883, too. Give each a port of its own"),
+        ("[network]\nclosed = 1\n", "network.closed: must be true or false, not 1."),
+        ("[mqtt]\ntls_port = 0\n", "mqtt.tls_port: must be a whole number from 1 to 65535, not 0."),
+    ],
+)
+def test_ports_that_are_taken_twice(text: str, expected: str) -> None:
+    (found,) = problems(NODE + text)
+    assert expected in found

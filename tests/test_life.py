@@ -154,3 +154,17 @@ def test_a_steady_node_is_fresh_from_the_second_growth_on(waits):
         life.grew("a", version, now)
         fresh.append(life.fresh("a"))
     assert fresh == [False, *[True] * (len(waits) - 1)]
+
+
+def test_who_returns_is_not_back_yet():
+    life = Life()
+    assert not life.returning("a")
+    life.grew("a", 1, 0.0)
+    assert life.returning("a")
+    life.grew("a", 2, 1.0)
+    assert life.fresh("a")
+    assert not life.returning("a")
+    assert list(life.expire(100.0)) == ["a"]
+    assert not life.returning("a")  # gone
+    life.grew("a", 3, 200.0)
+    assert life.returning("a")

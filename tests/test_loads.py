@@ -170,7 +170,9 @@ def test_a_real_node_switches_by_command_line_and_by_message(tmp_path, monkeypat
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("heater is off, manual until 20")
         wait_until(lambda: a.read("grid/load/heater") == b"OFF", 5)
-        assert a.cli("load").stdout.splitlines()[-1].split()[:3] == ["heater", "off", "manual"]
+        shown = a.cli("load").stdout.splitlines()
+        assert shown[0] == "balance: no plan, nobody in this zone has a [feeder]"
+        assert shown[-1].split()[:4] == ["heater", "off", "manual", "manual"]  # why, and the mode
         a.say("grid/load/heater/set", "AUTO", retain=False)
         wait_until(lambda: a.read("grid/load/heater") == b"ON", 5)
         a.kill_agent()

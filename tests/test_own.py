@@ -47,6 +47,25 @@ def test_the_state_record_by_hand():
     )
 
 
+def test_frequency_and_offer_stand_before_the_table():
+    made = own()
+    made.read("main", good(5), UNIX_S, 5.0)
+    said = made.state("00ff", UNIX_S, 9.0, "", 49.987, {"load": [5, 0, 0, 0], "digest": "d"})
+    assert b'"rated_w":10000,"hz":49.987,"flex":{"load":[5,0,0,0],"digest":"d"},"table":"00ff"' in said
+
+
+def test_something_else_worth_telling_is_due_but_not_while_a_read_fails():
+    made = own()
+    made.read("main", good(5), UNIX_S, 5.0)
+    say(made, 5.0)
+    say(made, 5.0)
+    say(made, 5.0)
+    assert not made.due(5.1)
+    assert made.due(5.1, other=True)
+    made.read("main", absent("late"), UNIX_S, 6.0)
+    assert not made.due(6.1, other=True)
+
+
 def test_the_info_record_by_hand():
     made = own(place="hill", role="farm", agent="0.1")
     assert made.info({"b": 1}, ["b"], "a:1883", False, UNIX_S) == (

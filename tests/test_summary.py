@@ -122,7 +122,19 @@ def test_status_tells_everything():
     desk.hear("$grid/in/c/c/later", b"{")
     desk.wait(1.0, w=700)
     said = desk.ask(Status())
-    assert list(said) == ["summary", "tariff", "nodes", "alerts", "loads", "siblings", "meters", "refused", "connected", "left"]
+    assert list(said) == [
+        "summary",
+        "tariff",
+        "nodes",
+        "alerts",
+        "loads",
+        "balance",
+        "siblings",
+        "meters",
+        "refused",
+        "connected",
+        "left",
+    ]
     assert said["nodes"]["c"] == {
         "net_w": 500,
         "produced_w": 500,

@@ -120,7 +120,7 @@ def test_each_kind_has_its_type():
     assert (tariff.import_u, tariff.export_u, tariff.from_slot) == (300_000, 80_000, 12)
     assert decode(place("grid/network/forgotten/b"), b'{"version":2}') == Forgotten(version=2, forgotten=True)
     assert decode(place("grid/network/forgotten/b"), b'{"version":2,"forgotten":false}') == Forgotten(version=2, forgotten=False)
-    for unknown in ("grid/network/revoked/b", "grid/node/a/energy/later", "grid/node/tariff/tariff"):
+    for unknown in ("grid/network/weather/b", "grid/node/a/energy/later", "grid/node/tariff/tariff"):
         assert type(decode(place(unknown), b'{"version":2,"x":[1.5,{}]}')) is Record
 
 
@@ -242,6 +242,9 @@ def test_the_most_siblings():
         ({"slot_s": 0}, "slot_s out of range"),
         ({"slot_s": 86_401}, "slot_s out of range"),
         ({"slot_s": 7}, "slot_s out of range"),
+        ({"from": -1}, "tariff from no slot"),
+        ({"from": 281_558_112}, "tariff from no slot"),  # slots of 900 s: the year 10000, which no calendar can show
+        ({"past": [TARIFF | {"from": 2**53}]}, "tariff from no slot"),
         ({"import_u": 0.3}, "wrong types or missing keys"),
         ({"currency": None}, "wrong types or missing keys"),
     ],
@@ -257,6 +260,7 @@ def test_no_tariffs(change, why):
         {"import_u": 10**12, "export_u": -(10**12), "floor_u": -(10**12), "cap_u": 10**12},
         {"slot_s": 1},
         {"slot_s": 86_400},
+        {"from": 281_558_111},
     ],
 )
 def test_tariffs_at_the_limits(change):
@@ -362,3 +366,53 @@ def test_the_view_of_a_node_alone_and_on_a_shared_broker():
     assert (alone.sibling("b"), alone.alert("disk")) == ("grid/sibling/b", "grid/alert/disk")
     assert alone.meter("main", "w") == "grid/meter/main/w"
     assert (shared.summary, shared.meter("main", "w")) == ("grid/view/a/summary", "grid/view/a/meter/main/w")
+
+
+FLEX = {"load": [1, 2, 3, 4], "digest": "00ff"}
+
+
+def test_a_flex_by_hand():
+    state = decode(
+        OF_STATE, json.dumps(STATE | {"hz": 49.987, "flex": FLEX | {"slack_w": -5, "kind": "grid", "later": 1}}).encode()
+    )
+    assert isinstance(state, State)
+    assert state.hz == 49.987
+    assert state.flex == wire.Flex(load=(1, 2, 3, 4), slack_w=-5, kind="grid", digest="00ff")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"load": [1, 2, 3]}, "wrong types or missing keys"),
+        ({"load": [1, 2, 3, 4, 5]}, "wrong types or missing keys"),
+        ({"load": [1, 2, 3, 4.5]}, "wrong types or missing keys"),
+        ({"load": [1, 2, 3, True]}, "wrong types or missing keys"),
+        ({"load": [1, 2, 3, -1]}, "flex out of range"),
+        ({"load": [10**9 + 1, 0, 0, 0]}, "flex out of range"),
+        ({"pv_w": -1}, "flex out of range"),
+        ({"dis_w": 10**9 + 1}, "flex out of range"),
+        ({"chg_w": -1}, "flex out of range"),
+        ({"ttg_s": -1}, "flex out of range"),
+        ({"firm_w": 10**20}, "flex out of range"),
+        ({"firm_w": -1}, "flex out of range"),
+        ({"export_w": -1}, "flex out of range"),
+        ({"soc_wh": -1}, "flex out of range"),
+        ({"cap_wh": 10**15 + 1}, "flex out of range"),
+        ({"applied_w": -(10**9) - 1}, "flex out of range"),
+        ({"slack_w": -(10**9) - 1}, "flex out of range"),
+        ({"slack_w": 1.0e300}, "wrong types or missing keys"),
+        ({"kind": "sun"}, "wrong types or missing keys"),
+        ({"digest": "x" * 33}, "digest of flex too long"),
+    ],
+)
+def test_a_flex_out_of_form(more, why):
+    assert refused(OF_STATE, STATE | {"flex": FLEX | more}) == why
+
+
+def test_bounds_of_a_flex_and_a_frequency():
+    most = {"load": [10**9] * 4, "ttg_s": 10**9, "soc_wh": 10**15, "cap_wh": 10**15, "applied_w": -(10**9), "slack_w": 10**9}
+    decode(OF_STATE, json.dumps(STATE | {"flex": FLEX | most, "hz": 0}).encode())
+    for hz in (-1, 1001, "50"):
+        assert refused(OF_STATE, STATE | {"hz": hz}) in ("hz out of range", "wrong types or missing keys")
+    assert refused(OF_STATE, STATE | {"flex": [1, 2]}) == "wrong types or missing keys"
+    assert decode(OF_STATE, json.dumps(STATE | {"flex": None, "hz": None}).encode()).flex is None

@@ -15,6 +15,7 @@ from agent.cli.words import load as load_config
 LOADS = (
     Column("load"),
     Column("is"),
+    Column("why", 2),
     Column("mode", 1),
     Column("until", 2),
     Column("waits s", 3, number=True),
@@ -45,7 +46,8 @@ def load(name: str | None, state: str | None, for_: str | None, path: Path | Non
     """
     config = load_config(path)
     if state is None:
-        rows = ask(config, "status")["loads"]
+        status = ask(config, "status")
+        rows = status["loads"]
         if name is not None and name not in rows:
             fail(f"no load {name!r} in {config.path}; there are: {', '.join(rows) or 'none'}", 2)
         shown = {one: row for one, row in rows.items() if name in (None, one)}
@@ -54,6 +56,7 @@ def load(name: str | None, state: str | None, for_: str | None, path: Path | Non
         elif not shown:
             say(f"{config.path} has no [[load]]")
         else:
+            say(_balance(status["balance"]))
             show(LOADS, [_row(one, row) for one, row in shown.items()])
         return
     wanted = {"name": name, "manual": state, "for_s": seconds(for_) if for_ is not None else None}
@@ -66,6 +69,14 @@ def load(name: str | None, state: str | None, for_: str | None, path: Path | Non
     say(f"{name} is {'on' if answer['on'] else 'off'}, {answer['mode']}{till}{waits}")
 
 
+def _balance(said: dict[str, Any]) -> str:
+    """Whether the common plan decides, in one line."""
+    if not said["plan"]:
+        return f"balance: no plan, {said['why']}"
+    hangs = "a grid of its own" if said["mode"] == "island" else "tied to the grid"
+    return f"balance: by the plan, {hangs} at {', '.join(said['feeder'])}" + (f"; {said['why']}" if said["why"] else "")
+
+
 def _row(name: str, row: dict[str, Any]) -> list[Any]:
     waits_s = row["waits_s"] if row["on"] != row["wanted"] else 0
-    return [name, "on" if row["on"] else "off", row["mode"], row["until"] or "", waits_s, row["class"], row["rated_w"]]
+    return [name, "on" if row["on"] else "off", row["why"], row["mode"], row["until"] or "", waits_s, row["class"], row["rated_w"]]
