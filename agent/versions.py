@@ -3,6 +3,7 @@
 Also what deploy/install.sh makes the first one with, as `python3 -m agent.versions`: nothing but the standard library.
 """
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 PLACE = Path("/opt/grid")
-CURRENT, DONE = "current", "grid-is-complete"
+CURRENT, DONE, TRIAL = "current", "grid-is-complete", ".trial"
 PARTS = ("agent", "drivers", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")  # of a checkout: what its package is made of
 PI = ("aarch64", "armv7l")  # as setup.cfg's extra "pi" has it
 
@@ -159,6 +160,33 @@ def switch(place: Path, env: Path) -> None:
         os.close(folder)
 
 
+def begin_trial(place: Path, old: Path) -> None:
+    """From here on a power cut means that `old` comes back: `settle`. Raises OSError."""
+    with (place / TRIAL).open("w") as file:
+        file.write(f"{old.name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def end_trial(place: Path) -> None:
+    """What is current now is to stay."""
+    (place / TRIAL).unlink(missing_ok=True)
+
+
+def settle(place: Path) -> Path | None:
+    """Go back to the version before if the power was cut while a new one was on trial. Returns it. Raises VersionError, OSError."""
+    trial = place / TRIAL
+    if not trial.is_file():
+        return None
+    with lock(place):
+        old = place / Path(trial.read_text().strip() or "none").name
+        back = old != current(place) and works(old)
+        if back:
+            switch(place, old)
+        end_trial(place)
+    return old if back else None
+
+
 def prune(place: Path, keep: Iterable[Path]) -> None:
     """Remove the virtualenvs beside those that are kept."""
     kept = {env.name for env in keep}
@@ -168,7 +196,14 @@ def prune(place: Path, keep: Iterable[Path]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """SOURCE PLACE INSIDE: have its virtualenv in PLACE, which the system that it is for calls INSIDE, and name it current."""
+    """SOURCE PLACE INSIDE: have its virtualenv in PLACE, which the system that it is for calls INSIDE, and name it current.
+
+    --settle PLACE: go back if an upgrade was cut short there; while one is under way, nothing.
+    """
+    if arguments[:1] == ["--settle"]:
+        with contextlib.suppress(VersionError, OSError):
+            settle(Path(arguments[1]))
+        return 0
     source, place, inside = (Path(argument).absolute() for argument in arguments)
     os.umask(0o022)  # the service's user must be able to read it
     try:

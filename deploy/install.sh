@@ -44,7 +44,7 @@ did() { changed=1 && say "$*"; }
 live() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
 
 # what is copied: every file of deploy/files but the configuration
-files() { (cd "$here/files" && find . -type f | cut -c3- | sort); }
+files() { (cd "$here/files" && find . -type f ! -path './etc/grid/*' | cut -c3- | sort); }
 
 put() { # put FILE: into the system, if it differs
     cmp -s "$here/files/$1" "$root/$1" && return
@@ -171,6 +171,9 @@ uninstall_grid() {
     [ ! -e "$config" ] || say "left: /etc/grid (your configuration)"
     [ ! -e "$root/var/lib/grid" ] || say "left: /var/lib/grid (what the node remembers) and the user grid; --purge removes them"
     say "left: the packages mosquitto, mosquitto-clients and python3-venv"
+    if live && [ "$(systemctl is-enabled mosquitto.service 2>/dev/null || true)" = disabled ]; then
+        say "left: Debian's own Mosquitto is switched off (back: systemctl enable --now mosquitto)"
+    fi
 }
 
 if [ -n "$uninstall" ]; then uninstall_grid; else install_grid; fi

@@ -115,7 +115,8 @@ def test_files_of_the_checkout_are_fine():
 
 def test_help_names_every_command():
     said = "\n".join(lines_of(cli("--help")))
-    assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in COMMANDS)
+    shown = [name for name in COMMANDS if re.search(rf"^  {name} ", said, re.MULTILINE)]
+    assert shown == [name for name in COMMANDS if name != "boot"]  # that one is the image's own
     for name in COMMANDS:
         done = CliRunner().invoke(grid, [name, "--help"])
         assert done.exit_code == 0

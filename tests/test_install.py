@@ -23,11 +23,11 @@ needs_systemd = pytest.mark.skipif(
 )
 
 
-def install(root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def install(root: Path, *options: str, program: Path = HERE / "deploy/install.sh") -> "subprocess.CompletedProcess[str]":
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PIP_NO_INDEX": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [str(HERE / "deploy/install.sh"), "--root", str(root), *options]
+    command = [str(program), "--root", str(root), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, check=False)
 
 
@@ -90,6 +90,19 @@ def test_a_run_mends_what_differs_and_keeps_the_configuration(root: Path, tmp_pa
     assert [line for line in done.stderr.splitlines() if line.startswith(("wrote", "Nothing"))] == [
         "wrote /usr/lib/systemd/system/grid.service"
     ]
+
+
+def test_a_copy_without_links_keeps_the_configuration(root: Path, tmp_path: Path) -> None:
+    """As an archive or a Windows checkout has it: what was a link to the commented file is a file like any other."""
+    shutil.copytree(HERE / "deploy", tmp_path / "deploy")
+    (tmp_path / "agent").symlink_to(HERE / "agent")
+    assert not (tmp_path / "deploy/files/etc/grid/grid.toml").is_symlink()
+    config = root / "etc/grid/grid.toml"
+    config.write_text("mine")
+    done = install(root, "--from", str(wheel(tmp_path, "1")), program=tmp_path / "deploy/install.sh")
+    assert (done.returncode, config.read_text()) == (0, "mine")
+    assert install(root, "--uninstall", program=tmp_path / "deploy/install.sh").returncode == 0
+    assert config.read_text() == "mine"
 
 
 def test_a_new_version_leaves_the_one_before_beside_it(root: Path, tmp_path: Path) -> None:

@@ -1,10 +1,18 @@
 """The configuration edited while a node runs: a broken file changes nothing and says so, a valid one is taken."""
 
 import json
+import os
+import queue
+import subprocess
+import sys
 import time
 
 import pytest
 from live import Grid, alive, cli, wait_until
+
+from agent import config as configuration
+from agent import watch as watching
+from agent.events import Warned
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +94,50 @@ def test_touching_the_file_restarts_nothing(node):
         time.sleep(2.5)  # one look of the watch
         assert [message for message in tap.heard if not message.retained] == []
     assert json.loads(node.read("grid/node/a/state"))["instance"] == instance
+
+
+# what was wrong with the image's boot partition
+
+
+def test_what_the_boot_found_stays_beside_what_is_found_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "LOOK_S", 0.02)
+    (tmp_path / "grid.toml").write_text('[node]\nid = "mill"\nrated_w = 1\n')
+    (tmp_path / "problems").write_text("wifi.toml:3: wrong\n")
+    said = queue.Queue()
+    config = configuration.load(tmp_path / "grid.toml")
+    watch = watching.Watch(config, configuration.load, said.put, str(tmp_path / "problems"))
+    watch.open()
+    try:
+        assert said.get(timeout=5) == Warned("config", "wifi.toml:3: wrong")
+        (tmp_path / "grid.toml").write_text("nonsense")
+        first, second, *_ = said.get(timeout=5).text.splitlines()
+        assert (first, "not TOML" in second) == ("wifi.toml:3: wrong", True)
+        (tmp_path / "grid.toml").write_text('[node]\nid = "mill"\nrated_w = 1\n# mended\n')
+        while (text := said.get(timeout=5).text) != "wifi.toml:3: wrong":  # a look while the file was being written
+            assert "not TOML" in text or "missing" in text
+    finally:
+        watch.close()
+
+
+@pytest.mark.parametrize("told", [None, "", "/no/such/file", b"\xff"])
+def test_without_such_problems_nothing_is_said(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(watching, "LOOK_S", 0.02)
+    (tmp_path / "grid.toml").write_text('[node]\nid = "mill"\nrated_w = 1\n')
+    if isinstance(told, bytes):
+        (tmp_path / "problems").write_bytes(told)
+        told = str(tmp_path / "problems")
+    said = queue.Queue()
+    watch = watching.Watch(configuration.load(tmp_path / "grid.toml"), configuration.load, said.put, told)
+    watch.open()
+    time.sleep(0.1)  # five looks
+    watch.close()
+    assert said.empty()
+
+
+def test_local_times_are_those_of_the_time_zone_that_the_file_names():
+    code = "import time; from agent import root; root.enter_zone({!r}); print(time.localtime().tm_gmtoff)"
+    told = [
+        subprocess.run([sys.executable, "-c", code.format(zone)], env={**os.environ, "TZ": "UTC0"}, capture_output=True, check=True)
+        for zone in (None, "Asia/Kolkata")
+    ]
+    assert [done.stdout.strip() for done in told] == [b"0", b"19800"]  # 5 h 30 min

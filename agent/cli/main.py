@@ -14,6 +14,9 @@ COMMANDS = {
     "join": ("network", "join"),
     "leave": ("network", "leave"),
     "forget": ("network", "forget"),
+    "network": ("membership", "network"),
+    "admit": ("admit", "admit"),
+    "revoke": ("admit", "revoke"),
     "meter": ("meter", "meter"),
     "load": ("load", "load"),
     "tariff": ("tariff", "tariff"),
@@ -22,6 +25,7 @@ COMMANDS = {
     "demo": ("demo", "demo"),
     "simulate": ("simulate", "simulate"),
     "upgrade": ("upgrade", "upgrade"),
+    "boot": ("boot", "boot"),
 }
 
 

@@ -28,12 +28,15 @@ def plain(arguments: list[str]) -> tuple[Path | None, bool] | None:
 def serve(path: Path | None, own_broker: bool) -> None:
     """Run the node; a valid new configuration ends in a new start of this very process."""
     from agent import loop, root
+    from agent.config import ConfigError
 
     config = load(path)
     root.start_logging()
     try:
         end = root.run(config, own_broker)
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         fail(str(error))
     if end is loop.End.RESTART:
+        if config.node.time_zone is not None:
+            os.environ.pop("TZ", None)  # what the file says next counts
         os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])

@@ -111,6 +111,7 @@ def change(
     healthy = False
     try:
         say(f"starting {new.name} ...")
+        versions.begin_trial(place, old)
         versions.switch(place, new)
         why = service.restart()
         if not why:
@@ -124,6 +125,7 @@ def change(
             trouble = service.restart() or wait(old, config, service, must_connect, patience_s, 0.0)
             ill_too = f"{old.name} is back, but not healthy: {trouble}. See: journalctl -u grid"
             say(ill_too if trouble else f"{old.name} runs again", err=True)
+        versions.end_trial(place)
     return why
 
 
