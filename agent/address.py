@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MQTT_PORT: Final = 1883  # registered with IANA for MQTT without TLS
+TLS_PORT: Final = 8883  # and with it
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,11 +20,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def to_address(text: str) -> Address | None:
-    """What "host", "host:port", "[IPv6]" or "[IPv6]:port" names, by default on port 1883; None if it cannot be dialled."""
+def to_address(text: str, port: int = MQTT_PORT) -> Address | None:
+    """What "host", "host:port", "[IPv6]" or "[IPv6]:port" names, by default on this port; None if it cannot be dialled."""
     found = re.fullmatch(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*))(?::([0-9]{1,5}))?", text)
     host = host_of(found[1] or found[2]) if found else None
-    port = int(found[3] or MQTT_PORT) if found else 0
+    port = int(found[3] or port) if found else 0
     return Address(host, port) if host not in (None, "0.0.0.0", "::") and 1 <= port <= 65535 else None
 
 

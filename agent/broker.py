@@ -1,5 +1,7 @@
 """The Mosquitto beside the agent: its configuration, one include file a sibling, and having it take them."""
 
+import base64
+import hashlib
 import os
 import pwd
 import re
@@ -12,18 +14,23 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.events import Bridge, Event, Warned
 
+BORN_S = 0.3  # Mosquitto writes its pid file a moment before it minds signals, which until then end it (seen with 2.0.11)
 SETTLE_S = 0.3  # joins that come together cost one restart
 MAX_BYTES = 1024 * 1024  # a summary of 10,000 members fits; what is larger is cut off at the door, and the broker's log says so
+AGENT, PERSON = "_agent", "_person"  # the broker's password users: no id of a node has this form
+ROUNDS = 101
+MAX_LINKS = 1000  # at the siblings' port, begun ones too: each costs Mosquitto about 32 KB with TLS, and goes after a minute
 RELOADS = (2, 1)  # from this version on a running broker takes bridges up on SIGHUP
 
 WAY_OUT = "If it is the system's own: 'sudo systemctl disable --now mosquitto'; or choose another [mqtt] port"
 
 MAIN = """\
 # Written by the Grid agent at each start; edit grid.toml instead.
-{user}{listeners}allow_anonymous true
+{user}{listeners}{closed}allow_anonymous true
 persistence false
 pid_file {directory}/mosquitto.pid
 log_dest stderr
@@ -37,6 +44,52 @@ max_inflight_messages 200
 max_packet_size {max_bytes}
 set_tcp_nodelay true
 include_dir {directory}/bridges
+"""
+
+# Siblings come in by TLS and are called what their certificate says: %u is that id, and no client id can be another's. Whoever
+# comes without a certificate reads; the password users are called as no node can be.
+CLOSED = """\
+listener {tls_port} {bind}
+cafile {trust}/ca.pem
+certfile {trust}/node.pem
+keyfile {trust}/node.key
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+tls_version tlsv1.2
+max_connections {most}
+{reading}password_file {directory}/passwords
+acl_file {directory}/acl
+"""
+
+# man 5 mosquitto.conf, acl_file: lines before the first user are for clients without a name
+ACL = """\
+# Written by the Grid agent.
+topic read grid/#
+topic read $SYS/#
+topic deny $SYS/broker/log/#
+{commands}
+user {agent}
+topic readwrite #
+topic readwrite $grid/#
+topic read $SYS/#
+
+user {person}
+topic read grid/#
+topic read $SYS/#
+topic deny $SYS/broker/log/#
+topic write $grid/set/+/+
+
+{denied}pattern write $grid/in/%u/#
+pattern read grid/node/#
+pattern read grid/network/#
+"""
+
+TLS = """\
+bridge_cafile {trust}/ca.pem
+bridge_certfile {trust}/node.pem
+bridge_keyfile {trust}/node.key
+bridge_insecure true
 """
 
 BRIDGE = """\
@@ -53,7 +106,7 @@ notifications true
 notification_topic {notification}
 notifications_local_only true
 bridge_attempt_unsubscribe false
-topic # out 1 grid/node/ $grid/in/{me}/
+{tls}topic # out 1 grid/node/ $grid/in/{me}/
 topic # in 1 $grid/in/{sibling}/ grid/node/
 topic # out 1 grid/network/ $grid/in/{me}/network/
 topic # in 1 $grid/in/{sibling}/network/ grid/network/
@@ -77,15 +130,35 @@ def version() -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (2, 0)
 
 
-def _write(path: Path, text: str) -> bool:
+class Closed(NamedTuple):
+    """A closed network's side of a broker. `passwords` in mosquitto_passwd's format; `read_port`: for reading from outside."""
+
+    trust: Path
+    tls_port: int
+    read_port: int | None
+    passwords: str
+
+
+def password_line(user: str, password: str) -> str:
+    """As mosquitto_passwd -H sha512-pbkdf2 writes it: $7$, rounds, salt, hash. Few rounds, for what is 256 random bits.
+
+    The salt comes from the password, so that the file stays as it is from start to start.
+    """
+    salt = hashlib.blake2b(password.encode(), digest_size=12, person=b"grid-salt").digest()
+    hash_ = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ROUNDS)
+    return f"{user}:$7${ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(hash_).decode()}\n"
+
+
+def _write(path: Path, text: str, sync: bool = True) -> bool:
     """Replace a file whole, if its text differs: a half-written include file makes Mosquitto 2.1 crash."""
     if path.exists() and path.read_bytes() == text.encode():
         return False
     new = path.with_name(path.name + ".tmp")
-    with new.open("w") as file:
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(new, path)
     return True
 
@@ -93,11 +166,21 @@ def _write(path: Path, text: str) -> bool:
 class Broker:
     """The files of one node's broker, and a thread that has it take them when they changed."""
 
-    def __init__(self, node: str, directory: Path, port: int, bind: str, notification: str, put: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        node: str,
+        directory: Path,
+        port: int,
+        bind: str,
+        notification: str,
+        put: Callable[[Event], None],
+        closed: Closed | None = None,
+    ) -> None:
         self._node, self._port, self._bind, self._notification, self._put = node, port, bind, notification, put
+        self._closed = closed
         self.directory = directory.absolute()
         self.config = self.directory / "mosquitto.conf"
-        self._afresh = False
+        self._afresh = self._links = False
         self._changed, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="broker", daemon=True)
 
@@ -105,6 +188,8 @@ class Broker:
         self.write_main()
         if self._outdated():
             self.renew()
+        if self._closed is not None:  # its access rights may have been written when it could not be told
+            self._changed.set()
         self._thread.start()
 
     def close(self) -> None:
@@ -116,9 +201,38 @@ class Broker:
         (self.directory / "bridges").mkdir(mode=0o700, parents=True, exist_ok=True)
         # started by root, Mosquitto would become a user who cannot write the pid file; it stays who the agent is
         user = f"user {pwd.getpwuid(os.geteuid()).pw_name}\n" if os.geteuid() == 0 else ""
-        local = [] if self._bind in ("0.0.0.0", "::", "127.0.0.1", "localhost") else ["127.0.0.1"]
-        listeners = "".join(f"listener {self._port} {host}\n" for host in [*local, self._bind])
-        _write(self.config, MAIN.format(user=user, listeners=listeners, directory=self.directory, max_bytes=MAX_BYTES))
+        here = self._closed is not None or self._bind in ("127.0.0.1", "localhost")
+        hosts = ["127.0.0.1"] if here else [self._bind] if self._bind in ("0.0.0.0", "::") else ["127.0.0.1", self._bind]
+        listeners = "".join(f"listener {self._port} {host}\n" for host in hosts)
+        closed = self._write_closed(self._closed) if self._closed is not None else ""
+        text = MAIN.format(user=user, listeners=listeners, closed=closed, directory=self.directory, max_bytes=MAX_BYTES)
+        _write(self.config, text)
+
+    def _write_closed(self, closed: Closed) -> str:
+        """Passwords and, unless the agent has told more of them, access rights. Returns the lines for the main file."""
+        if _write(self.directory / "passwords", closed.passwords):
+            self._changed.set()
+        if not (self.directory / "acl").exists():
+            self.bar(())
+        reading = f"listener {closed.read_port} {self._bind}\n" if closed.read_port is not None else ""
+        return CLOSED.format(
+            most=MAX_LINKS, tls_port=closed.tls_port, bind=self._bind, trust=closed.trust, reading=reading, directory=self.directory
+        )
+
+    def bar(self, ids: Iterable[str]) -> str:
+        """Let these nodes, and no others, neither read nor write; a running broker takes it now. Returns "" or what is wrong."""
+        if self._closed is None:
+            return ""
+        # with a port for reading from outside, who comes without a name may be anywhere: then commands need a name
+        commands = "topic write $grid/set/+/+\n" if self._closed.read_port is None else ""
+        denied = "".join(f"user {id_}\ntopic deny #\ntopic deny $grid/#\n\n" for id_ in sorted(ids))
+        try:
+            text = ACL.format(commands=commands, agent=AGENT, person=PERSON, denied=denied)
+            if _write(self.directory / "acl", text, sync=False):  # written again at each start, and haste is needed in a flood
+                self._changed.set()
+        except OSError as error:
+            return f"cannot write {error.filename}: {error.strerror}. Access rights stay as they are"
+        return ""
 
     def link(self, links: Iterable[Bridge]) -> str:
         """Let these be all bridges; the running broker takes them up a moment later. Returns "" or what is wrong."""
@@ -132,6 +246,7 @@ class Broker:
         except OSError as error:
             return f"cannot write {error.filename}: {error.strerror}. Links stay as they are"
         if gone or written:
+            self._links = True
             self._changed.set()
         return ""
 
@@ -142,12 +257,15 @@ class Broker:
 
     def _bridge(self, link: Bridge) -> str:
         notification = self._notification + link.sibling
-        return BRIDGE.format(me=self._node, sibling=link.sibling, host=link.host, port=link.port, notification=notification)
+        tls = TLS.format(trust=self._closed.trust) if self._closed is not None else ""
+        return BRIDGE.format(
+            me=self._node, sibling=link.sibling, host=link.host, port=link.port, notification=notification, tls=tls
+        )
 
     def _work(self) -> None:
         while True:
             self._changed.wait()
-            if self._stop.wait(SETTLE_S):
+            if self._stop.wait(SETTLE_S if self._links or self._afresh else 0.0):
                 return
             self._changed.clear()
             try:
@@ -162,8 +280,12 @@ class Broker:
             return self._stranger()
         if not self.ours(pid):
             return f"the broker (pid {pid}) does not run with {self.config}: start it as 'mosquitto -c {self.config}'"
-        reload = version() >= RELOADS and not self._afresh
-        self._afresh = False
+        # access rights and passwords are taken on SIGHUP by all versions
+        reload = not self._afresh and (not self._links or version() >= RELOADS)
+        self._afresh = self._links = False
+        young_s = time.time() - (self.directory / "mosquitto.pid").stat().st_mtime
+        if 0.0 <= young_s < BORN_S:
+            time.sleep(BORN_S - young_s)
         os.kill(pid, signal.SIGHUP if reload else signal.SIGTERM)
         return ""
 
@@ -181,7 +303,8 @@ class Broker:
         folder = self.directory / "bridges"
         try:
             read_ns = (self.directory / "mosquitto.pid").stat().st_mtime_ns
-            return any(path.stat().st_mtime_ns > read_ns for path in (self.config, folder, *folder.glob("*.conf")))
+            sealed = self._closed.trust.glob("*.pem") if self._closed is not None else ()  # a renewed certificate
+            return any(path.stat().st_mtime_ns > read_ns for path in (self.config, folder, *folder.glob("*.conf"), *sealed))
         except OSError:
             return False  # it does not run, and will read them when it starts
 

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -12,6 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.events import Connected, Disconnected, Event, Heard
+from agent.wire import COMMAND
 
 KEEPALIVE_S = 15
 INFLIGHT = 200  # paho's 20 makes a resync of thousands of records crawl
@@ -19,8 +20,22 @@ RETRY_S = (0.1, 2.0)  # a broker that restarts for a new bridge is back in 14 to
 KEEP_BYTES = 16 * 1024 + 1  # of a payload: enough for the node to see that it is too long
 
 
-def _client(name: str) -> Client:
+class Login(NamedTuple):
+    """What a broker lets an agent in with. The client id is nobody's to guess: who comes with the same one cuts the other off."""
+
+    user: str
+    password: str
+    client_id: str
+
+    def __repr__(self) -> str:
+        return f"<login of {self.user}>"  # no log and no crash report shows the rest
+
+
+def _client(name: str, login: Login | None = None) -> Client:
+    name = name if login is None else login.client_id
     client = Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5)
+    if login is not None:
+        client.username_pw_set(login.user, login.password)
     client.on_socket_open = _no_delay
     return client
 
@@ -33,9 +48,18 @@ def _no_delay(client: Client, data: Any, sock: Any) -> None:
 class Bus:
     """One connection to one broker. Whatever comes in goes to `put`; whatever goes out is retained."""
 
-    def __init__(self, node: str, host: str, port: int, topics: list[str], status: str, put: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        node: str,
+        host: str,
+        port: int,
+        topics: list[str],
+        status: str,
+        put: Callable[[Event], None],
+        login: Login | None = None,
+    ) -> None:
         self._host, self._port, self._topics, self._put = host, port, topics, put
-        self._client = client = _client(f"agent-{node}")
+        self._client = client = _client(f"agent-{node}", login)
         client.max_inflight_messages_set(INFLIGHT)
         client.max_queued_messages_set(0)
         client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]  # annotated int, only compared and slept
@@ -61,7 +85,11 @@ class Bus:
         self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if not reason.is_failure:
-            client.subscribe([(topic, SubscribeOptions(qos=1, noLocal=True)) for topic in self._topics])
+            # of a command it counts at once whether the broker shall keep it
+            options = {
+                topic: SubscribeOptions(1, noLocal=True, retainAsPublished=topic.startswith(COMMAND)) for topic in self._topics
+            }
+            client.subscribe(list(options.items()))
             self._put(Connected())
 
     def _on_disconnect(

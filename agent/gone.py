@@ -56,6 +56,8 @@ def bury(node: Node, id_: str, keep_info: bool, now: float) -> None:
         if held.place.kind != INFO or not keep_info:
             clear(node, held)
     node.life.drop(id_)
+    if node.trust is not None and not keep_info:
+        node.trust.forget(id_)
     node.differs.pop(id_, None)
     node.weigh(id_, now)
     node.out += node.show.put(node.show.view.availability(id_), b"")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import gone, loads, mend, slots, wire
+from agent import admit, gone, loads, mend, slots, wire
 from agent.events import Complain, Publish
-from agent.records import Held, Verdict
+from agent.records import MAX_JUMP, Held, Verdict
 from agent.refute import Do
-from agent.wire import INFO, STATE, Energy, Forgotten, Info, State, Tariff, WireError
+from agent.wire import INFO, STATE, Energy, Forgotten, Info, Revoked, State, Tariff, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -22,12 +22,12 @@ def hear(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> 
         if sibling in node.siblings.edges:
             node.transport[sibling] = payload == b"1"
         return
-    if node.show.view.command(topic):
+    if node.show.view.command(topic) or topic.startswith(wire.COMMAND):
         if payload:
             loads.command(node, topic, payload, retained, now)
         return
-    if topic.startswith(node.show.view.lists):
-        mend.own_view(node, topic, payload, now)
+    if topic.startswith(node.show.view.lists) or topic in node.show.view.ours:
+        mend.own_view(node, topic, payload, retained, now)
         return
     if topic == wire.BROKER_LOG:
         mend.broker_said(node, payload, now)
@@ -36,6 +36,8 @@ def hear(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> 
         place = wire.place(topic)
     except WireError as error:
         mend.refuse(node, topic, None, payload, str(error), now)
+        return
+    if admit.cut_off(node, place, now):
         return
     if place.sibling is not None:
         node.siblings.heard(place.sibling, now)
@@ -47,17 +49,19 @@ def hear(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> 
         if verdict is Verdict.SAME:
             return
         if place.owner == node.me:
-            _heard_own(node, held, verdict, now)
+            _heard_own(node, topic, held, verdict, now)
         elif gone.barred(node, place):
             mend.write(node, topic, b"", now)
         elif node.left and place.sibling is not None and place.kind != INFO:
             return  # the links are about to go, and we count alone already
         elif verdict is Verdict.NEWER:
-            take(node, held, now)
+            if admit.admitted(node, topic, held, now):
+                take(node, held, now)
         elif place.sibling is None:
             mend.emptied(node, place, now)
     except WireError as error:
         mend.refuse(node, topic, place, payload, str(error), now)
+        admit.wrong(node, place.sibling, now)
 
 
 def take(node: Node, held: Held, now: float) -> None:
@@ -72,13 +76,18 @@ def take(node: Node, held: Held, now: float) -> None:
         case State():
             _lives(node, place.owner, record, before is None or record.version > before.record.version, now)
         case Info():
+            admit.learnt(node, held, now)
             told(node, place.owner, record, now)
+            for topic, payload in node.trust.release(place.owner) if node.trust is not None else ():
+                hear(node, topic, payload, False, now)
         case Energy():
             slots.heard(node, before.record if before is not None else None, record)
         case Tariff():
             slots.retariff(node, before.record if before is not None else None, record)
         case Forgotten() if place.kind.startswith(wire.FORGOTTEN):
             gone.forgotten(node, place.kind.removeprefix(wire.FORGOTTEN), record, now)
+        case Revoked():
+            admit.revoked(node, place.kind.removeprefix(wire.REVOKED), record, now)
         case _:
             pass
     node.unsaved |= place.kind != STATE
@@ -113,12 +122,16 @@ def told(node: Node, id_: str, info: Info, now: float) -> None:
     node.weigh(id_, now)
 
 
-def _heard_own(node: Node, held: Held, verdict: Verdict, now: float) -> None:
+def _heard_own(node: Node, topic: str, held: Held, verdict: Verdict, now: float) -> None:
     """Somebody holds a record of us that we did not make in this run: jump above it, or see that we are two."""
     place = held.place
     if verdict is not Verdict.NEWER:
         if place.sibling is None:
             mend.emptied(node, place, now)
+        return
+    if held.record.version - node.own.version > MAX_JUMP:  # the topics of a node share one count
+        raise WireError("version jumped more than 2^32")
+    if not admit.admitted(node, topic, held, now):
         return
     if place.kind not in (STATE, INFO):
         take(node, held, now)  # our own past, kept by the others while we lost it

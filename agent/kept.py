@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import gone, hear, wire
+from agent import admit, gone, hear, wire
 from agent.events import Save
 from agent.own import RESERVE, Own
-from agent.records import Book
 from agent.wire import INFO, STATE, TARIFF, Info, Tariff, WireError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
         try:
             if name in kept:
                 part(kept[name])
-        except (WireError, msgspec.DecodeError) as error:
+        except (ValueError, RecursionError) as error:  # not of its form, not UTF-8, nested too deep
             bad.append(f"{name} ({error})")
 
     def versions(data: bytes) -> None:
@@ -75,7 +74,7 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
     read("switches", switches)
     read("siblings", lambda data: node.siblings.load(data, now))
     read("seeds", seeds)
-    read("records", lambda data: _restore_records(node.book, data))
+    read("records", lambda data: _restore_records(node, data, now))
     if bad:
         text = f"kept state is not of our form: {'; '.join(bad)}. Going on without it; the siblings tell it again"
         node.out += node.show.alert("store", text, node.unix_s(now))
@@ -103,21 +102,26 @@ def restore(node: Node, kept: Mapping[str, bytes], now: float) -> None:
     node.relate(now, moved=False)
 
 
-def _restore_records(book: Book, data: bytes) -> None:
-    """Take in every record that is one; a version of ours that judges more strictly may refuse some."""
+def _restore_records(node: Node, data: bytes, now: float) -> None:
+    """Take in every record that is one; a version of ours that judges more strictly may refuse some.
+
+    In a closed network they are checked once more: the card may have been in other hands, or the network open.
+    """
+    book = node.book
     refused = 0
     for topic, payload in msgspec.json.decode(data, type=list[tuple[str, bytes]]):
         try:
             book.keep(book.judge(wire.place(topic), payload)[1])
         except WireError:
             refused += 1
+    refused += admit.restored(node, now)
     if refused:
         raise WireError(f"{refused} refused")
 
 
 def seed_tariff(node: Node, first: bool) -> None:
     """Hold the configuration's tariff until the network's is heard; only the first node's seed outranks a joiner's."""
-    if node.tariff is None:
+    if node.book.get("network", TARIFF) is None and node.operator:
         keep_tariff(node, node.settings.tariff, version=1 if first else 0)
 
 

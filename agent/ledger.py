@@ -217,7 +217,7 @@ def _select(db: sqlite3.Connection, where: str, values: tuple[int, ...]) -> tupl
         for (body,) in db.execute(f"SELECT body FROM settled WHERE {where}", values):
             try:
                 rows.append(msgspec.json.decode(zlib.decompress(body), type=Settled))
-            except (zlib.error, msgspec.DecodeError, TypeError):
+            except (zlib.error, ValueError, RecursionError, TypeError):
                 bad += 1
     except sqlite3.Error as error:
         return rows, f"cannot read the ledger further: {error}"

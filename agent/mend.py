@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import gone
+from agent import admit, gone, wire
 from agent.events import Complain, Publish
-from agent.wire import Place
+from agent.wire import Place, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
+
+OWED = 10_000  # topics that wait for their repair
 
 
 def broker_said(node: Node, payload: bytes, now: float) -> None:
@@ -19,11 +21,15 @@ def broker_said(node: Node, payload: bytes, now: float) -> None:
         node.show.refusals.add("too large for the broker", f"client {client[:80]!r}", now)
 
 
-def own_view(node: Node, topic: str, payload: bytes, now: float) -> None:
+def own_view(node: Node, topic: str, payload: bytes, retained: bool, now: float) -> None:
     """In our own view only what we told may stand: no alert of an earlier run, no meter that is no more."""
     told = node.show.told.get(topic, b"")
     if payload != told:
+        # in a closed network only a broker that we dial can do that; the status our own last will writes, too
+        if node.trust is not None and not retained and topic != node.show.view.status:
+            node.show.refusals.add("a topic of our own view", f"topic {topic[:80]!r}", now)
         write(node, topic, told, now)
+        admit.wrong(node, None, now)
 
 
 def refuse(node: Node, topic: str, place: Place | None, payload: bytes, reason: str, now: float) -> None:
@@ -50,7 +56,30 @@ def emptied(node: Node, place: Place, now: float, wrong: bool = False) -> None:
 
 
 def write(node: Node, topic: str, payload: bytes, now: float) -> None:
-    if node.mends.take(now):
+    """What stands under grid/ is read by people and scripts: rubbish elsewhere takes nothing of its rate, and none is given up."""
+    read = topic.startswith("grid/")
+    if (node.repairs if read else node.mends).take(now):
         node.out.append(Publish(topic, payload, sure=True))
     else:
         node.unmended += 1
+        if read and len(node.owed) < OWED:
+            node.owed[topic] = None
+
+
+def tick(node: Node, now: float) -> None:
+    """Write what was wrong when there was no time for it."""
+    for topic in list(node.owed):
+        if not node.repairs.take(now):
+            return
+        del node.owed[topic]
+        node.out.append(Publish(topic, _ours(node, topic), sure=True))
+
+
+def _ours(node: Node, topic: str) -> bytes:
+    """What shall stand there; nothing, where nothing of ours does."""
+    try:
+        place = wire.place(topic)
+    except WireError:
+        return node.show.told.get(topic, b"")
+    held = node.book.get(place.owner, place.kind)
+    return held.payload if held is not None else b""

@@ -10,6 +10,7 @@ from agent.wire import Place, Record, WireError
 
 MAX_NODES = 10_000  # 100,000 invented ids must not fill a Pi; each id costs about 1 KB here and as much in the broker
 MAX_KINDS = 16  # of one node: four are ours, the rest is room for later versions
+OURS = (wire.STATE, wire.INFO, *wire.ENERGY, wire.TARIFF)
 MAX_NETWORK = 4_096  # tariff, revocations and removals together
 MAX_JUMP = 2**32  # one node's versions grow by a few a second: 136 years at one a second
 
@@ -64,17 +65,30 @@ class Book:
         self._room_for(place)  # first: a flood of invented ids must not cost a decoding each
         new = Held(place, payload, digest(payload), wire.decode(place, payload))
         if held is None:
+            if new.record.version - self.newest(place.owner, new.record.version) > MAX_JUMP:
+                raise WireError("version jumped more than 2^32")
             return Verdict.NEWER, new
         if new.record.version - held.record.version > MAX_JUMP:
             raise WireError("version jumped more than 2^32")
         return (Verdict.NEWER if new.order > held.order else Verdict.OLDER), new
+
+    def newest(self, owner: str, unknown: int) -> int:
+        """The greatest version of a node, whose topics share one count; `unknown` where nothing is held of it."""
+        kinds = self.nodes.get(owner, {}) if owner != "network" else {}
+        return max((held.record.version for held in kinds.values()), default=unknown)
+
+    def made(self, place: Place, payload: bytes) -> Held:
+        """A record that this node makes now. Raises WireError when it is none, never for a version that it had to jump to."""
+        return Held(place, payload, digest(payload), wire.decode(place, payload))
 
     def _room_for(self, place: Place) -> None:
         kinds = self.nodes.get(place.owner)
         if kinds is None:
             if len(self.nodes) >= MAX_NODES:
                 raise WireError(f"more than {MAX_NODES} nodes")
-        elif place.kind not in kinds and len(kinds) >= (MAX_NETWORK if place.owner == "network" else MAX_KINDS):
+        elif place.kind in kinds or place.kind in OURS:
+            return  # nobody can keep them out with kinds that mean nothing
+        elif len(kinds) >= (MAX_NETWORK if place.owner == "network" else MAX_KINDS):
             raise WireError("too many kinds of record")
 
     def keep(self, held: Held) -> None:

@@ -149,14 +149,19 @@ def _say_mode(config: Config, closed: Closed | None) -> None:
         )
 
 
+def enter_zone(name: str | None) -> None:
+    """Local times of this process are those of this IANA time zone; None: the system's."""
+    if name is not None:
+        os.environ["TZ"] = name
+        time.tzset()
+
+
 def run(config: Config, own_broker: bool = False) -> End:
     """Run one node until it is told to stop. Raises OSError when its state directory cannot be used, ConfigError when its
     certificate or key cannot.
     """
     inbox, bell = Inbox(maxsize=loop.ROOM), loop.Bell()
-    if config.node.time_zone is not None:
-        os.environ["TZ"] = config.node.time_zone
-        time.tzset()
+    enter_zone(config.node.time_zone)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(bell, "end", End.STOP))
     threading.excepthook = _die
@@ -181,7 +186,7 @@ def run(config: Config, own_broker: bool = False) -> End:
         f"{wire.NETWORK}#",
         wire.BROKER_LOG,
         *([] if config.mqtt.shared else [f"{wire.INBOX}#", view.sibling("+")]),
-        *view.ours,
+        *([] if config.mqtt.shared else view.ours),
         *([f"{wire.COMMAND}#"] if closed is not None else []),
     ]
     topics += [f"{prefix}#" for prefix in view.lists]

@@ -66,7 +66,8 @@ class Siblings:
             kept = msgspec.json.decode(data, type=dict[str, Kept])
         except msgspec.DecodeError as error:
             raise WireError(f"siblings: {error}") from error
-        self.edges = {id_: Edge(k.counter, k.dial, k.address) for id_, k in kept.items() if is_id(id_)}
+        sound = {id_: k for id_, k in kept.items() if is_id(id_) and 0 <= k.counter <= MAX_COUNTER}
+        self.edges = {id_: Edge(k.counter, k.dial, k.address) for id_, k in sound.items()}
         for edge in self.edges.values():
             if edge.dial and not edge.joined:
                 edge.parted_s = now

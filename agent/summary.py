@@ -48,7 +48,7 @@ def build(node: Node, now: float) -> dict[str, Any]:
     net, rates, unix_s = node.net, slots.rates(node, now), node.unix_s(now)
     now_live, signal = live(node, rates), slots.signal(node)
     alone = node.balance.zone.island(node.net.shares) is not None
-    prices = signal.prices if signal is not None and now_live is not None and not alone else now_live
+    prices = signal.prices if signal is not None and now_live is not None and signal.island == alone else now_live
     ages = [age for id_ in net.shares if id_ != node.me and (age := node.life.age_s(id_, now)) is not None]
     buy_u, sell_u = prices if prices is not None else (None, None)
     live_u, live_sell_u = now_live if now_live is not None else (None, None)

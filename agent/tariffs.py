@@ -11,7 +11,7 @@ from agent.events import SetTariff
 from agent.own import iso
 from agent.price import problem
 from agent.settlement import KEEP_S
-from agent.wire import DAY_S, MAX_PAST, Rates, Tariff
+from agent.wire import DAY_S, MAX_PAST, MAX_UNIX_S, Rates, Tariff
 
 LEAD_S, LEAD_SLOTS = 600, 2  # a change lies this far ahead, so that every node hears of it before its first slot begins
 CLOCK_S = 1_700_000_000  # a clock from before this program was made has lost its time, and would change slots long settled
@@ -108,6 +108,8 @@ def _first_s(base: Rates, new: Rates, from_s: int | None, unix_s: float) -> int:
     if from_s is None:
         return first(unix_s + max(LEAD_S, LEAD_SLOTS * new.slot_s))
     soonest = first(unix_s + LEAD_S)
+    if not 0 <= from_s <= MAX_UNIX_S - DAY_S:
+        raise ValueError(f"no calendar has such a time. Take {iso(soonest)} or later")
     if from_s < soonest:
         raise ValueError(f"{iso(from_s)} is too soon: every node has to hear of it before. Take {iso(soonest)} or later")
     if from_s % step:

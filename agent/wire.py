@@ -28,6 +28,7 @@ ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 KIND = re.compile(r"[a-z0-9-]{1,32}(?:/[a-z0-9-]{1,32})?")
 RESERVED = ("network", "view", "agent")
 
+Fed = Literal["", "grid", "generator"]  # what kind of feeder a node has, "" none
 Quality = Literal["good", "late", "suspect", "absent", "conflict"]
 
 
@@ -142,6 +143,9 @@ class Energy(Record, frozen=True, kw_only=True):
 
     Edge 0 is the day's midnight and the last the next one; slot i lies between the edges i and i + 1. `flags` says by a
     slot's number why it is less than exact. Of `rated_w` comes what is believed at the most.
+
+    In an electrical island also what it wanted and could have made, cumulative at the same edges, and with its owner by slot
+    what its feeder is from there on.
     """
 
     day: int
@@ -151,6 +155,9 @@ class Energy(Record, frozen=True, kw_only=True):
     export_wh: list[int | None]
     zone: str
     rated_w: int | None = None
+    wanted_wh: list[int | None] = []
+    avail_wh: list[int | None] = []
+    feeder: dict[int, Fed] = {}
     flags: dict[int, str] = {}
 
 
@@ -335,15 +342,27 @@ def _check_energy(energy: Energy, kind: str) -> None:
     slots = DAY_S // energy.slot_s
     if not 0 <= energy.edges <= energy.edges + len(energy.import_wh) <= slots + 1 or len(energy.import_wh) != len(energy.export_wh):
         raise WireError("edges out of form")
-    for import_wh, export_wh in zip(energy.import_wh, energy.export_wh, strict=True):
-        if (import_wh is None) != (export_wh is None) or not 0 <= (import_wh or 0) <= MAX_WH or not 0 <= (export_wh or 0) <= MAX_WH:
-            raise WireError("registers out of form")
+    _check_registers(energy.import_wh, energy.export_wh)
+    _check_registers(energy.wanted_wh, energy.avail_wh)
+    if len(energy.wanted_wh) not in (0, len(energy.import_wh)):
+        raise WireError("registers out of form")
+    if not all(0 <= slot < slots for slot in energy.feeder):
+        raise WireError("feeder of no slot")
     if not all(0 <= slot < slots and len(why) <= 64 for slot, why in energy.flags.items()):
         raise WireError("flags out of form")
     if not 0 <= (energy.rated_w or 0) <= MAX_W:
         raise WireError("rated_w out of range")
     if not ID.fullmatch(energy.zone):
         raise WireError("not a zone")
+
+
+def _check_registers(ones: list[int | None], others: list[int | None]) -> None:
+    """Of each edge both are known, or neither."""
+    if len(ones) != len(others):
+        raise WireError("registers out of form")
+    for one, other in zip(ones, others, strict=True):
+        if (one is None) != (other is None) or not 0 <= (one or 0) <= MAX_WH or not 0 <= (other or 0) <= MAX_WH:
+            raise WireError("registers out of form")
 
 
 def _check_slot(slot_s: int) -> None:

@@ -8,6 +8,7 @@ from fleet import UNIX_S, settings
 from agent.events import Answer, Ask, Asked, Connected, Effect, Event, Heard, Metered, Publish, Quiet, Save, Started, Tick
 from agent.node import Node
 from agent.settlement import Settled
+from agent.trust import Trust
 from drivers.reading import Reading, absent
 
 
@@ -30,10 +31,11 @@ class Desk:
         kept: dict[str, bytes] | None = None,
         connected: bool = True,
         past: tuple[Settled, ...] = (),
+        trust: Trust | None = None,
         **changes: Any,
     ) -> None:
         self.now = 1000.0
-        self.node = Node(settings(id_, **changes), "aaaaaaaa")
+        self.node = Node(settings(id_, **changes), "aaaaaaaa", trust)
         self.told: dict[str, bytes] = {}
         self.kept: dict[str, bytes] = dict(kept or {})
         self.first = self.do(Started(dict(self.kept), UNIX_S, past))

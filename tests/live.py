@@ -19,8 +19,9 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent import control
+from agent import authority, bundle, control
 from agent.broker import Process
+from agent.notary import Authority
 
 ROOT = Path(__file__).parent.parent
 RATED_W = 10_000
@@ -112,24 +113,43 @@ class Message(NamedTuple):
     retained: bool
 
 
+class Refused(AssertionError):
+    """A broker let somebody in at the door, and no further."""
+
+
 class Tap:
     """A stranger at a broker: hears what it asks for, says what it likes."""
 
-    def __init__(self, port: int, *filters: str) -> None:
+    def __init__(
+        self, port: int, *filters: str, trust: Path | None = None, user: str = "", password: str | None = None, client_id: str = ""
+    ) -> None:
+        """`trust`: come by TLS with the certificate that lies there."""
         self.heard: list[Message] = []
         self._whole, self._joined = Event(), Event()
-        self._client = client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._in = False
+        self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        if trust is not None:
+            client.tls_set(str(trust / "ca.pem"), str(trust / "node.pem"), str(trust / "node.key"))
+            client.tls_insecure_set(True)
+        if user:
+            client.username_pw_set(user, password)
         client.max_inflight_messages_set(200)
         client.max_queued_messages_set(0)
         client.on_message = self._on_message
-        client.on_connect = lambda *_: self._joined.set()
+        client.on_connect = self._on_connect
         client.connect("127.0.0.1", port)
         client.loop_start()
-        assert self._joined.wait(5), f"the broker on port {port} does not let us in"
+        if not self._joined.wait(5) or not self._in:
+            self.close()
+            raise Refused(f"the broker on port {port} does not let us in")
         for one in filters:
             client.subscribe(one, options=SubscribeOptions(qos=0))
         # always retained, and asked for last: when it comes, all retained messages before it have come
         client.subscribe("$SYS/broker/version", options=SubscribeOptions(qos=0))
+
+    def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._in = not reason.is_failure
+        self._joined.set()
 
     def _on_message(self, client: Client, data: Any, message: Any) -> None:
         if message.topic == "$SYS/broker/version":
@@ -161,8 +181,8 @@ class Tap:
 class Node:
     """One node and its processes. All its meter shows is one fixed number of watts."""
 
-    def __init__(self, folder: Path, id_: str, net_w: int, port: int, shared: bool = False) -> None:
-        self.id, self.net_w, self.port, self.shared = id_, net_w, port, shared
+    def __init__(self, folder: Path, id_: str, net_w: int, port: int, shared: bool = False, tls_port: int | None = None) -> None:
+        self.id, self.net_w, self.port, self.shared, self.tls_port = id_, net_w, port, shared, tls_port
         self.folder = folder / id_
         self.folder.mkdir(parents=True)
         self.config = self.folder / "grid.toml"
@@ -176,7 +196,9 @@ class Node:
         """Write the configuration: `more` is appended, keywords are TOML values of [node]."""
         keys = {"id": f'"{self.id}"', "rated_w": str(RATED_W), **node}
         text = "[node]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
-        text += f'[mqtt]\nport = {self.port}\nbind = "127.0.0.1"\nshared = {str(self.shared).lower()}\n[state]\ndir = "."\n'
+        text += f'[mqtt]\nport = {self.port}\nbind = "127.0.0.1"\nshared = {str(self.shared).lower()}\n'
+        text += f"tls_port = {self.tls_port}\n[network]\nclosed = true\n" if self.tls_port is not None else ""
+        text += '[state]\ndir = "."\n'
         text += '[[meter]]\nname = "house"\nmodel = "eastron-sdm120"\nrole = "grid"\nevery_s = 0.25\n'
         self.config.write_text(text + f'host = "127.0.0.1"\ntcp_port = {self.meter_port}\n{more}')
 
@@ -288,8 +310,17 @@ class Node:
         with self.tap() as tap:
             tap.say(topic, payload, retain)
 
+    @property
+    def trust(self) -> Path:
+        return self.folder / "trust"
+
+    @property
+    def door(self) -> int:
+        """The port that siblings come in by."""
+        return self.port if self.tls_port is None else self.tls_port
+
     def join(self, other: "Node") -> "subprocess.CompletedProcess[str]":
-        done = self.cli("join", f"127.0.0.1:{other.port}")
+        done = self.cli("join", f"127.0.0.1:{other.door}")
         assert done.returncode == 0, done.stderr
         return done
 
@@ -314,6 +345,12 @@ def agreed(nodes: Iterable[Node], net_w: int | None = None, heard: int | None = 
     return first
 
 
+def admit(first: Node, trust: Path, id_: str, operator: bool = False) -> None:
+    """Make whoever owns this trust directory a member, by a bundle of that node's authority."""
+    made = authority.admit(first.trust, Authority.load(first.trust, None), id_, [], operator, None, time.time())
+    authority.install(trust, bundle.write(made).encode(), id_, time.time(), True)
+
+
 class Grid:
     """All nodes of one test. `with Grid(tmp_path) as grid:` ends what it started, also when the test fails."""
 
@@ -321,17 +358,26 @@ class Grid:
         self.folder = folder
         self.nodes: dict[str, Node] = {}
 
-    def node(self, id_: str, net_w: int = -500, start: bool = True, port: int | None = None, shared: bool = False) -> Node:
-        node = self.nodes[id_] = Node(self.folder, id_, net_w, port or free_ports(1)[0], shared)
+    def node(
+        self, id_: str, net_w: int = -500, start: bool = True, port: int | None = None, shared: bool = False, closed: bool = False
+    ) -> Node:
+        """A closed one gets its bundle from the first of them, which is the operator's."""
+        first = next((node for node in self.nodes.values() if node.tls_port is not None), None)
+        node = Node(self.folder, id_, net_w, port or free_ports(1)[0], shared, free_ports(1)[0] if closed else None)
+        self.nodes[id_] = node
+        if closed and first is None:
+            authority.create(node.trust, "test", id_, None, time.time())
+        elif closed and first is not None:
+            admit(first, node.trust, id_)
         return node.start() if start else node
 
-    def network(self, **net_w: int) -> list[Node]:
+    def network(self, closed: bool = False, **net_w: int) -> list[Node]:
         """Nodes of these names and watts, each joined to the one before, in agreement."""
-        nodes = [self.node(name, watts) for name, watts in net_w.items()]
+        nodes = [self.node(name, watts, closed=closed) for name, watts in net_w.items()]
         for node in nodes:
             wait_until(node.status, 15, node.log)
         for left, right in zip(nodes[1:], nodes, strict=False):
-            wait_until(lambda a=left, b=right: a.cli("join", f"127.0.0.1:{b.port}").returncode == 0, 20, "join")
+            wait_until(lambda a=left, b=right: a.cli("join", f"127.0.0.1:{b.door}").returncode == 0, 20, "join")
         self.agree(nodes, sum(net_w.values()), len(nodes))
         return nodes
 

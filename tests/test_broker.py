@@ -1,16 +1,20 @@
 """Mosquitto's files and having the running one take them: on real brokers, with the versions that are installed."""
 
+import base64
+import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from live import Tap, alive, free_ports, pid_in, wait_until
 
-from agent import broker
-from agent.broker import RELOADS, Broker, Process
+from agent import authority, broker
+from agent.broker import RELOADS, Broker, Closed, Process
 from agent.events import Bridge, Warned
 
 
@@ -199,6 +203,65 @@ def test_what_cannot_be_written_is_said_and_changes_nothing(desk):
     assert said.startswith("cannot write ")
     assert said.endswith("Links stay as they are")
     assert events == []
+
+
+def test_passwords_are_written_as_mosquitto_passwd_writes_them():
+    """$7$ is PBKDF2 with SHA-512: rounds, salt and hash; by hand with the same salt."""
+    line = broker.password_line("_agent", "secret")
+    user, _, rest = line.strip().partition(":")
+    _, kind, rounds, salt, hash_ = rest.split("$")
+    assert (user, kind, rounds) == ("_agent", "7", "101")
+    assert len(base64.b64decode(salt)) == 12
+    assert base64.b64decode(hash_) == hashlib.pbkdf2_hmac("sha512", b"secret", base64.b64decode(salt), 101)
+    assert line == broker.password_line("_agent", "secret")
+    assert line != broker.password_line("_agent", "secreu")
+
+
+def test_access_rights_are_taken_while_it_runs(tmp_path):
+    """Who is barred is so at once, nobody else is cut off, and the broker is not started anew."""
+    trust = tmp_path / "trust"
+    authority.create(trust, "test", "x", None, time.time())
+    port, tls_port = free_ports(2)
+    events = []
+    closed = Closed(trust, tls_port, None, broker.password_line("_agent", "secret"))
+    files = Broker("x", tmp_path / "x", port, "127.0.0.1", "grid/sibling/", events.append, closed)
+    process = Process(files.config)
+    files.open()
+    process.open()
+    try:
+        pid = wait_until(files.pid, 5)
+        wait_until(lambda: _answers(tls_port), 5)
+        with Tap(port, user="_agent", password="secret") as agent, Tap(tls_port, trust=trust) as member:
+            for ids, arrives in (((), True), (("x", "y"), False), ((), True)):
+                assert files.bar(ids) == ""
+                wait_until(lambda ids=ids: _barred(files, ids), 5)
+                time.sleep(0.3)
+                mark = os.urandom(4).hex()
+                with Tap(tls_port, trust=trust) if arrives else member as tap:
+                    tap.say("$grid/in/x/y/state", mark, retain=False, qos=0)
+                    with Tap(port, "$grid/in/#", user="_agent", password="secret") as ear:
+                        ear.retained()
+                        tap.say("$grid/in/x/y/state", mark, retain=False, qos=0)
+                        time.sleep(0.5)
+                        assert bool(ear.heard) == arrives, ids
+            assert agent._client.is_connected()
+        assert files.pid() == pid
+        assert (files.directory / "acl").stat().st_mode & 0o777 == 0o600
+        (files.directory / "acl").unlink()
+        (files.directory / "acl.tmp").mkdir()
+        assert files.bar(("z",)).startswith("cannot write ")
+    finally:
+        files.close()
+        process.close()
+
+
+def _barred(files, ids):
+    return all(f"user {id_}\n" in (files.directory / "acl").read_text() for id_ in ids)
+
+
+def _answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_mosquitto_missing_is_said(monkeypatch, tmp_path):

@@ -36,7 +36,7 @@ class Demo:
     """One `grid demo`, its output in a file."""
 
     def __init__(self, folder, nodes, *options):
-        self.port, self.dir, self.nodes = free_range(nodes), folder / "demo", nodes
+        self.port, self.dir, self.nodes = free_range(2 * nodes), folder / "demo", nodes
         self.out = folder / "demo.out"
         command = [*GRID, "demo", "--port", str(self.port), "--nodes", str(nodes), "--dir", str(self.dir), *options]
         with self.out.open("wb") as out:
@@ -218,3 +218,17 @@ def test_a_taken_port_is_said():
         done = cli("demo", "--port", str(taken - 1), "--for", "0")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"grid: port \d+ is taken: another sample, or a broker\? Choose other ports with --port\n", done.stderr)
+
+
+def test_a_closed_sample(demo):
+    """The same by bundles, TLS and signatures; siblings come in on the ports behind the brokers'."""
+    one = demo(3, "--closed", "--graph", "full").ready()
+    assert len(one.nets()) == 1
+    for id_ in SAMPLE[:3]:
+        folder = one.dir / id_
+        status = json.loads(cli("status", "--json", "-c", str(folder / "grid.toml")).stdout)
+        assert (status["mode"], status["network"], status["summary"]["heard"]) == ("closed", "sample", 3)
+        assert sorted(sibling["address"] for sibling in status["siblings"].values()) == sorted(
+            f"127.0.0.1:{one.port + 3 + number}" for number in range(3) if SAMPLE[number] != id_
+        )
+    assert one.end() == 0

@@ -134,6 +134,9 @@ def test_status_tells_everything():
         "refused",
         "connected",
         "left",
+        "mode",
+        "network",
+        "cut",
     ]
     assert said["nodes"]["c"] == {
         "net_w": 500,

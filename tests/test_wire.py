@@ -272,6 +272,9 @@ def test_an_energy_record():
     assert isinstance(energy, Energy)
     assert (energy.import_wh, energy.flags) == ([5, None, 7, 7], {0: "partial", 3: "clock"})
     assert decode(place("grid/node/a/energy/odd"), json.dumps(ENERGY | {"day": 20_001}).encode()).day == 20_001
+    isle = {"wanted_wh": [0, None, 3, 3], "avail_wh": [7, None, 10**15, 9], "feeder": {"0": "generator", "3": ""}}
+    energy = decode(OF_ENERGY, json.dumps(ENERGY | isle).encode())
+    assert (energy.wanted_wh, energy.feeder) == ([0, None, 3, 3], {0: "generator", 3: ""})
     assert (wire.energy_kind(20_000), wire.energy_kind(20_001)) == ("energy/even", "energy/odd")
 
 
@@ -299,6 +302,16 @@ def test_an_energy_record():
         ({"rated_w": -1}, "rated_w out of range"),
         ({"rated_w": 10**9 + 1}, "rated_w out of range"),
         ({"zone": "Z"}, "not a zone"),
+        ({"wanted_wh": [0, 0, 0, 0]}, "registers out of form"),
+        ({"avail_wh": [0, 0, 0, 0]}, "registers out of form"),
+        ({"wanted_wh": [0, 0], "avail_wh": [0, 0]}, "registers out of form"),
+        ({"wanted_wh": [0, None, 0, 0], "avail_wh": [0] * 4}, "registers out of form"),
+        ({"wanted_wh": [0, -1, 0, 0], "avail_wh": [0] * 4}, "registers out of form"),
+        ({"wanted_wh": [0] * 4, "avail_wh": [0, 0, 10**15 + 1, 0]}, "registers out of form"),
+        ({"wanted_wh": [0, 1.5, 0, 0], "avail_wh": [0] * 4}, "wrong types or missing keys"),
+        ({"feeder": {"4": "grid"}}, "feeder of no slot"),
+        ({"feeder": {"-1": "grid"}}, "feeder of no slot"),
+        ({"feeder": {"0": "sun"}}, "wrong types or missing keys"),
     ],
 )
 def test_no_energy_records(change, why):

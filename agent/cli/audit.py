@@ -20,6 +20,7 @@ from agent.cli.main import config_option, json_option
 from agent.cli.table import Column, bold, show
 from agent.cli.words import PROBLEM, fail, load, say, say_json
 from agent.config import Config
+from agent.isle import Island, Want
 from agent.own import iso
 from agent.settlement import Settled, account, entries
 from agent.wire import DAY_S, price_text
@@ -175,8 +176,15 @@ def _slot_row(settled: Settled) -> list[Any]:
     flags = ", ".join(f"{node}: {why}" for node, why in s.flags.items())
     missing = ", ".join(f"{node}: {why}" for node, why in s.missing.items())
     prices = price_text(s.buy_u), price_text(s.sell_u)
-    flags = ", ".join(filter(None, ["island" if s.island is not None else "", flags]))
+    flags = ", ".join(filter(None, [_island(s), flags]))
     return [_clock(start_s(s)), s.zone, s.revision, s.digest[:12], *prices, nodes, sum(entries(s).values()), flags, missing]
+
+
+def _island(s: Settled) -> str:
+    """What made its price where a generator formed the grid."""
+    if s.island is None:
+        return ""
+    return f"island: {s.island.wanted} Wh wanted, {s.island.available} could be made{', some shed' if s.island.shed else ''}"
 
 
 def _node_rows(found: Audit, name: str) -> list[list[Any]]:
@@ -219,6 +227,11 @@ def _show_differing(differ: list[Differs], me: str, day: str, slots: int, as_jso
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, Want):
+        says = (f"{value.wanted_wh} wanted, {value.avail_wh} could be made (Wh)", value.feeder, "some shed" if value.shed else "")
+        return ", ".join(filter(None, says))
+    if isinstance(value, Island):
+        return f"{value.wanted} wanted, {value.available} could be made (Wh){', some shed' if value.shed else ''}"
     if isinstance(value, tuple) and len(value) == 2:
         return f"{value[0]} in, {value[1]} out (Wh)"
     return "nothing" if value is None else str(value)
@@ -279,4 +292,4 @@ def _head(s: Settled) -> dict[str, Any]:
 def _parts(s: Settled) -> dict[str, Any]:
     """All else that the digest stands for, and what this node saw."""
     rates = {name: getattr(s, name) for name in ("rule", "currency", "import_u", "export_u", "floor_u", "cap_u", "island")}
-    return rates | {"uses": s.uses, "missing": s.missing, "flags": s.flags}
+    return rates | {"uses": s.uses, **({"wants": s.wants} if s.wants else {}), "missing": s.missing, "flags": s.flags}

@@ -8,8 +8,9 @@ import msgspec
 
 from agent.audit import Audit, start_s
 from agent.cli.words import fail
+from agent.isle import Island, Want
 from agent.own import iso
-from agent.settlement import Island, Settled, differ, digest
+from agent.settlement import Settled, differ, digest
 from agent.wire import DAY_S
 
 
@@ -31,6 +32,7 @@ class Told(msgspec.Struct, frozen=True):
     cap_u: int
     uses: dict[str, tuple[int, int]]
     island: Island | None = None
+    wants: dict[str, Want] = {}
     corrected: list["Told"] = []
 
     def settled(self) -> Settled:
@@ -53,6 +55,7 @@ class Told(msgspec.Struct, frozen=True):
             sell_u=told.price_sell_u,
             uses=told.uses,
             island=told.island,
+            wants=told.wants,
         )
 
 

@@ -16,6 +16,7 @@ from agent.cli.sample import Graph, Look, Sample, busy, graph
 from agent.cli.table import Column, lines, width
 from agent.cli.words import PROBLEM, fail, say
 from agent.config import ConfigError
+from agent.seal import SealError
 from agent.wire import price_text
 
 READY_S = 120.0  # sixteen nodes on a Pi Zero 2 W need a minute
@@ -57,21 +58,24 @@ class Ends:
     "--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the weather, the loads and the random graph."
 )
 @click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Simulated seconds a second.")
+@click.option(
+    "--closed", is_flag=True, help="A closed network: bundles, TLS, signatures. Node i's siblings come in on PORT+NODES+i."
+)
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Keep all files here; else in a temporary directory.")
 @click.option("--for", "for_s", type=click.FloatRange(0), help="Stop this many seconds after 'ready'.")
 def demo(
-    port: int, nodes: int, kind: str, seed: int, speed: float, directory: Path | None, for_s: float | None
+    port: int, nodes: int, kind: str, seed: int, speed: float, closed: bool, directory: Path | None, for_s: float | None
 ) -> None:  # fmt: skip
     """Run a sample network on this machine until Ctrl-C: real brokers, real agents, simulated meters on Modbus TCP.
 
     Nodes can be killed (see DIR/ID/agent.pid, mosquitto.pid) and brought back with 'grid run -c DIR/ID/grid.toml'.
     """
-    taken = busy(port, nodes)
+    taken = busy(port, 2 * nodes if closed else nodes)
     if taken is not None:
         fail(f"port {taken} is taken: another sample, or a broker? Choose other ports with --port")
     ends = Ends()
     folder = (directory or Path(tempfile.mkdtemp(prefix="grid-demo-"))).absolute()
-    sample = Sample(folder, port, nodes, seed, speed)
+    sample = Sample(folder, port, nodes, seed, speed, closed)
     started = time.monotonic()
     code = 0
     try:
@@ -87,7 +91,7 @@ def demo(
             ends.close()
     except KeyboardInterrupt:
         pass
-    except (OSError, ConfigError) as error:
+    except (OSError, ConfigError, SealError) as error:
         say(f"grid: {error}", err=True)
         code = PROBLEM
     finally:

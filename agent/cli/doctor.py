@@ -12,14 +12,18 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent import broker, clock, control, poll, root, runtime
+from agent import broker, clock, closed, control, poll, root, runtime
 from agent.address import to_address
+from agent.certs import RENEW_S
 from agent.cli.main import config_option, json_option
 from agent.cli.words import PROBLEM, find, say, say_json
 from agent.config import Config, ConfigError
+from agent.seal import Member, SealError
+from agent.wire import DAY_S
 
 FREE_BYTES = 50 * 1024 * 1024
 FEW_S = 2.0
+CLOCK_FIX = "sudo timedatectl set-ntp true   # needs a way to a time server"
 HOT_VOLTS = Path("/sys/class/hwmon")
 
 
@@ -122,7 +126,7 @@ def _answers(host: str, port: int) -> bool:
 
 def _clock(config: Config, agent: Agent) -> Iterator[Finding]:
     """Of slot edges and dates only: nothing is ordered by the clock."""
-    fix = "sudo timedatectl set-ntp true   # needs a way to a time server"
+    fix = CLOCK_FIX
     now = time.gmtime()
     if now.tm_year < 2024:
         yield Finding("clock", False, f"it says {time.strftime('%Y-%m-%d', now)}: it was never set", fix)
@@ -167,12 +171,55 @@ def _power(config: Config, agent: Agent) -> Iterator[Finding]:
 
 
 def _mode(config: Config, agent: Agent) -> Iterator[Finding]:
-    if config.mqtt.bind in ("127.0.0.1", "::1", "localhost"):
+    if closed.is_closed(config):
+        yield from _closed(config)
+    elif config.network.closed:
+        yield Finding(
+            "mode", None, "closed, and without a bundle: it talks to nobody", "grid join --bundle FILE   # of: grid admit"
+        )
+    elif config.mqtt.bind in ("127.0.0.1", "::1", "localhost"):
         yield Finding("mode", None, "OPEN, on this machine only: siblings elsewhere cannot reach this broker")
     else:
         yield Finding(
             "mode", None, f"OPEN: whoever reaches {config.mqtt.bind}:{config.mqtt.port} can join and write. Trusted networks only"
         )
+
+
+def _closed(config: Config) -> Iterator[Finding]:
+    """Certificate, modes, clock."""
+    trust, mqtt = config.state.dir / closed.TRUST, config.mqtt
+    try:
+        member = Member.load(trust)
+    except SealError as error:
+        yield Finding("mode", False, f"closed, but {error}", "grid join --bundle FILE   # of: grid admit")
+        return
+    if member is None or member.id != config.node.id:
+        who = member.id if member is not None else "nobody"
+        yield Finding(
+            "mode", False, f"its certificate is {who}'s, and its id {config.node.id}", "grid join --bundle FILE   # of: grid admit"
+        )
+        return
+    yield Finding("mode", True, f"closed: a member of {member.network!r}; siblings come in by TLS at {mqtt.bind}:{mqtt.tls_port}")
+    days = int((member.to_unix - time.time()) / DAY_S)
+    ends = time.strftime("%Y-%m-%d", time.gmtime(member.to_unix))
+    fix = "grid admit --renew   # on the authority's node; or a new bundle: grid admit"
+    if days < 0 and clock.synchronised() is False:
+        yield Finding("certificate", False, f"it ended on {ends} by this clock, which is not known to be right", CLOCK_FIX)
+    else:
+        soon = member.to_unix - time.time() < RENEW_S / 2
+        yield Finding("certificate", not soon, f"it ends on {ends}, in {days} days", fix if soon else "")
+    place = runtime.found(config.state.dir)
+    open_ = [
+        path
+        for path in (trust, *trust.rglob("*"), place / "acl", place / "passwords")
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    if open_:
+        yield Finding("modes", False, f"others may read {', '.join(map(str, open_))}", f"chmod -R go= {' '.join(map(str, open_))}")
+    else:
+        yield Finding("modes", True, "keys and secrets are for this node's user alone")
+    if mqtt.read_port is not None:
+        yield Finding("reading", None, f"whoever reaches {mqtt.bind}:{mqtt.read_port} reads what this house uses")
 
 
 def _siblings(config: Config, agent: dict[str, Any]) -> Iterator[Finding]:

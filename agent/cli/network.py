@@ -107,10 +107,20 @@ def siblings(path: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("address", metavar="HOST:PORT")
+@click.argument("address", metavar="HOST:PORT", required=False)
+@click.option(
+    "--bundle", "file", type=click.Path(path_type=Path), help="What 'grid admit' made for this node; - reads it from a pipe."
+)
 @config_option
-def join(address: str, path: Path | None) -> None:
-    """Become a sibling of the node at this address; it becomes ours by itself."""
+def join(address: str | None, file: Path | None, path: Path | None) -> None:
+    """Become a sibling of the node at this address; it becomes ours by itself. With --bundle: a member of a closed network."""
+    if (address is None) == (file is None):
+        raise click.UsageError("name HOST:PORT, or a bundle with --bundle FILE")
+    if file is not None:
+        from agent.cli.bundle import take
+
+        take(load(path), file)
+        return
     answer = ask(load(path), "join", address)
     say(f"{'already joined to' if answer['known'] else 'joined'} {answer['joined']}")
     if answer.get("removed"):

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,9 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from agent import control, root
+from agent import authority, bundle, closed, control, root
 from agent.broker import Broker, Process
+from agent.closed import TRUST
 from agent.config import Config
+from agent.notary import Authority
 
 SAMPLE = Path(__file__).parent.parent.parent / "config" / "sample"
 
@@ -99,6 +102,7 @@ class Sample:
     nodes: int
     seed: int
     speed: float
+    closed: bool = False
     members: list[Member] = field(default_factory=list)
     meters: subprocess.Popen[bytes] | None = None
     _logs: list[IO[bytes]] = field(default_factory=list)
@@ -114,6 +118,22 @@ class Sample:
             folder = member.config.path.parent
             member.agent = self._start("agent", folder, "-m", "agent", "run", "-c", str(member.config.path))
 
+    def door(self, number: int) -> int:
+        """The port that siblings of this node come in by."""
+        return self.port + number + (self.nodes if self.closed else 0)
+
+    def _admit(self, trust: Path, id_: str) -> None:
+        """The first node makes the network, the others become members by a bundle of its."""
+        shutil.rmtree(trust, ignore_errors=True)
+        if not self.closed:
+            return
+        if not self.members:
+            authority.create(trust, "sample", id_, None, time.time())
+            return
+        first = self.members[0].config.state.dir / TRUST
+        made = authority.admit(first, Authority.load(first, None), id_, [], False, None, time.time())
+        authority.install(trust, bundle.write(made).encode(), id_, time.time(), True)
+
     def _configure(self) -> None:
         models = sorted(SAMPLE.glob("*.toml"))
         served: list[dict[str, Any]] = []
@@ -126,6 +146,9 @@ class Sample:
             for old in ("siblings", "records", "seeds"):  # of an earlier sample, perhaps with another graph
                 (folder / f"{old}.json").unlink(missing_ok=True)
             tables["mqtt"] = {"port": self.port + number, "bind": "127.0.0.1"}
+            if self.closed:
+                tables["mqtt"]["tls_port"] = self.door(number)
+                tables["network"] = {"closed": True}
             tables["state"] = {"dir": "."}
             for meter, tcp_port in zip(tables["meter"], free_ports(len(tables["meter"])), strict=True):
                 meter |= {"host": "127.0.0.1", "tcp_port": tcp_port}
@@ -133,7 +156,8 @@ class Sample:
             path.write_text(toml_file(tables))
             config = root.load(path)
             served += [self._served(number, meter) for meter in config.meters]
-            files = root.broker(config, folder, lambda event: None)
+            self._admit(config.state.dir / TRUST, config.node.id)
+            files = root.broker(config, folder, lambda event: None, closed.load(config))
             files.write_main()
             self.members.append(Member(config, files, Process(files.config)))
         (self.directory / "meters.json").write_text(json.dumps({"speed": self.speed, "seed": self.seed, "meters": served}))
@@ -179,7 +203,7 @@ class Sample:
 
         by_joiner: dict[int, list[int]] = {}
         for joiner, joined in pairs:
-            by_joiner.setdefault(joiner, []).append(self.port + joined)
+            by_joiner.setdefault(joiner, []).append(self.door(joined))
         threads = [threading.Thread(target=work, args=(self.members[j], ports), daemon=True) for j, ports in by_joiner.items()]
         for thread in threads:
             thread.start()

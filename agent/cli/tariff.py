@@ -225,7 +225,7 @@ def _effect(config: Config, now: Rates, new: Rates, unix_s: float) -> None:
 
 def _again(settled: Settled, rates: Rates) -> Settled:
     rates = msgspec.structs.replace(rates, slot_s=settled.slot_s)
-    again = settle(settled.slot, settled.zone, settled.uses, rates, settled.island)
+    again = settle(settled.slot, settled.zone, settled.uses, rates, settled.wants)
     assert again is not None  # `change` takes no rule that this version does not know
     return again
 
