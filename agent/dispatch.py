@@ -43,8 +43,11 @@ class Settings:
     """What everybody must have alike: agent/guards.py compares its digest. Parts in thousandths."""
 
     bias_pm: int = 1050  # islands: set-points count on 5 % more than is firm, so that the generator is full and batteries regulate
+    bias_dis_pm: int = (
+        100  # ... but by no more than this part of what batteries can give: droop asks 0.25 Hz for it, not the shedding
+    )
     band_s: int = 900  # time-to-go over which a battery goes from nothing to full power: no step in need makes a greater one here
-    margin_pm: int = 10  # of the demand must be left over before an opened block returns
+    margin_pm: int = 4  # of the demand must be left over before an opened block returns
     target_pm: int = 1000  # state of charge up to which batteries charge from firm power; above it from sunshine only
     stale_s: int = 60  # a node silent for longer follows no plan: its load stays, its offers do not
     lag_s: int = 0  # what messages are known to take on their way, where ages contain it
@@ -111,7 +114,9 @@ def dispatch(
     opened = _opened(planned, cut, day)
     held = _opened(planned, kept, day)
     served_w = demand_w - sum(cut)
-    need_w = served_w - free_w - (firm_w * settings.bias_pm // 1000 if mode == "island" else firm_w)
+    need_w = served_w - free_w - firm_w
+    if mode == "island":
+        need_w -= bias_w(firm_w, most_w, settings)
     batteries = _batteries(planned, need_w, free_w - served_w, settings)
     limits = {}
     if mode == "tied":
@@ -122,6 +127,15 @@ def dispatch(
     for node in planned:
         plan[node] = Share(opened.get(node, NONE), batteries.get(node, 0), limits.get(node), held.get(node, NONE))
     return plan
+
+
+def bias_w(firm_w: int, most_w: int, settings: Settings) -> int:
+    """How much more than firm an island's set-points count on, where batteries can give `most_w`.
+
+    The last of it is kept: where batteries can give no more than the whole bias they are held there, or nothing would regulate.
+    """
+    whole_w = firm_w * (settings.bias_pm - 1000) // 1000
+    return min(whole_w, max(most_w * settings.bias_dis_pm // 1000, 2 * whole_w - most_w))
 
 
 def limited(known: Iterable[Flex]) -> bool:

@@ -57,6 +57,18 @@ class Closure:
 
     watts: float = 0.0
     at_s: float | None = None
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    def learn(self, known: Mapping[str, int]) -> None:
+        """Who is known now, with what each supplies (+) or takes (-). Whoever was not before is in the average still, and counted
+        twice would have others shed: so it gives up at once what is known now, though it never goes beyond 0."""
+        new_w = sum(w for node, w in known.items() if node not in self.known)
+        new_w -= sum(w for node, w in self.known.items() if node not in known)
+        if self.watts > 0 > new_w:
+            self.watts = max(0.0, self.watts + new_w)
+        elif self.watts < 0 < new_w:
+            self.watts = min(0.0, self.watts + new_w)
+        self.known = known
 
     def step(self, seen_w: int, most_w: int, now: float) -> int:
         """`seen_w`: the slack meter and the known nodes' net together, which would be 0 if nothing else were there."""
@@ -67,7 +79,7 @@ class Closure:
         return round(self.watts)
 
     def forget(self) -> None:
-        self.watts, self.at_s = 0.0, None
+        self.watts, self.at_s, self.known = 0.0, None, {}
 
 
 @dataclass(slots=True)
@@ -121,14 +133,16 @@ class Guards:
 
     def _closure_w(self, table: Mapping[str, tuple[Flex, float]], view: View, now: float) -> int:
         reach_s = self.settings.stale_s + self.settings.lag_s
-        seen_w = wanted_w = firm_w = 0
+        known: dict[str, int] = {}
+        slack_w = wanted_w = firm_w = 0
         for node, (flex, age_s) in table.items():
-            seen_w += flex.slack_w or 0
-            planned = age_s <= reach_s
             # who follows no plan counts there with load and sunshine, so here too
-            seen_w += view.nets.get(node, 0) if planned else flex.pv_w - sum(flex.load)
+            known[node] = view.nets.get(node, 0) if age_s <= reach_s else flex.pv_w - sum(flex.load)
+            slack_w += flex.slack_w or 0
             wanted_w += sum(flex.load)
             firm_w += flex.firm_w
+        self.closure.learn(known)
+        seen_w = slack_w + sum(known.values())
         return self.closure.step(seen_w, max(wanted_w, firm_w) * CLOSURE_PM // 1000, now)
 
     def _short(self, view: View, alike: Mapping[str, tuple[Flex, float]], mode: Mode) -> bool:

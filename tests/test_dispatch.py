@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.dispatch import NONE, Flex, Settings, Share, dispatch, fill, headroom_pm, turn
+from agent.dispatch import NONE, Flex, Settings, Share, bias_w, dispatch, fill, headroom_pm, turn
 
 PLAIN = Settings(bias_pm=1000)
 DAY = 20_000
@@ -62,12 +62,31 @@ def test_exact_to_half_a_block():
 
 
 def test_back_only_with_the_margin():
-    # hand: 1 % of 1000 is 10 W, half a block 50 W
+    # hand: 0.4 % of 1000 is 4 W, half a block 50 W
     nodes = {f"n{number}": Flex((0, 0, 0, 100)) for number in range(10)}
     first = min(nodes, key=lambda node: turn(node, DAY))
-    for firm_w, opened, held in [(949, True, True), (950, False, True), (959, False, True), (960, False, False)]:
+    for firm_w, opened, held in [(949, True, True), (950, False, True), (953, False, True), (954, False, False)]:
         share = plan({**nodes, "f": Flex((0, 0, 0, 0), firm_w=firm_w)})[first]
         assert (share.open[3], share.hold[3]) == (opened, held)
+
+
+@pytest.mark.parametrize(("dis_w", "battery_w"), [(1000, 500 - 50), (500, 500 - 50), (400, 400 - 40), (0, 0)])
+def test_the_bias_is_no_more_than_droop_can_give(dis_w, battery_w):
+    # 1500 W on 1000 W firm: 5 % of them are 50 W, a tenth of 400 W are 40
+    nodes = {
+        "a": Flex((1500, 0, 0, 0), dis_w=dis_w, ttg_s=3600, soc_wh=1000, cap_wh=1000),
+        "f": Flex((0, 0, 0, 0), firm_w=1000),
+    }
+    assert dispatch({node: (flex, 0.0) for node, flex in nodes.items()}, DAY, "island", Settings())["a"].battery_w == battery_w
+    assert dispatch({node: (flex, 0.0) for node, flex in nodes.items()}, DAY, "island", PLAIN)["a"].battery_w == min(500, dis_w)
+
+
+@pytest.mark.parametrize(
+    ("most_w", "watts"), [(0, 50), (50, 50), (60, 40), (75, 25), (90, 10), (100, 10), (400, 40), (500, 50), (9000, 50)]
+)
+def test_the_last_of_the_batteries_is_kept_to_regulate(most_w, watts):
+    # 5 % of 1000 W; set-points are what batteries can give less the bias, so that they come to rest where both are 50 W
+    assert bias_w(1000, most_w, Settings()) == watts
 
 
 def test_the_longest_time_to_go_first():

@@ -35,8 +35,8 @@ def test_a_complete_table_is_planned_on_at_once():
     verdict = guards().step(view(), "a", DAY, "island", 100.0)
     assert (verdict.share, verdict.why) == (Share(OPEN3, 0, None, OPEN3), "")
     verdict = guards().step(view(), "b", DAY, "island", 100.0)
-    # 100 + 0 = what must go on beside 400 * 1.05; of the deficit of 500 exactly 500 go: 500 - 420
-    assert verdict.share == Share(NONE, 80, None)
+    # of the deficit of 500 exactly 500 go: 500 - 400 firm - 10 % of b's 100, which is less than 5 % of 400
+    assert verdict.share == Share(NONE, 90, None)
 
 
 def test_the_first_tick_with_half_a_table_sheds_nobody():
@@ -144,12 +144,56 @@ def test_losses_and_silent_nodes_are_found_by_the_slack_meter():
         verdict = node.step(view(nets={"a": -490, "b": 80}), "b", DAY, "island", float(now))
     # 390 - 490 + 80 = -20: somebody supplies 20 W
     assert verdict.closure_w == -20
-    assert verdict.share == Share(NONE, 60 + 20, None)  # the deficit is 480 and all of it goes: 1000 - 480 - 20 - 420
+    assert verdict.share == Share(NONE, 90, None)  # the deficit is 480 and all of it goes: 1000 - 480 - 20 - 400 - 10
     silent = {**SHORT, "c": (Flex((300, 0, 0, 0), pv_w=50), 60.5)}
     for now in range(400, 700, 2):
         verdict = node.step(view(silent, nets={"a": -490, "b": 100, "c": 7777}), "b", DAY, "island", float(now))
     # c counts with its last load and sunshine both in the plan and here: 390 - 490 + 100 - 250
     assert verdict.closure_w == -250
+
+
+def test_who_becomes_known_leaves_the_closure_at_once():
+    """A house that joins, or a half of the network that is heard again, was all in the average; twice it would shed others."""
+    closure = Closure()
+    closure.learn({"f": 0})
+    for now in range(200):
+        closure.step(2700, 9000, float(now))
+    assert closure.step(2700, 9000, 200.0) == 2700
+    closure.learn({"f": 0, "a": -2000})
+    assert closure.step(700, 9000, 200.0) == 700
+    closure.learn({"f": 0, "a": -2000, "b": 500})  # supplies: no less is unknown for it
+    assert closure.step(1200, 9000, 200.0) == 700
+    closure.learn({"f": 0, "a": -100, "b": 500, "c": -900})  # what the known do is no news of who is known
+    assert closure.step(300, 9000, 200.0) == 0  # and it never turns round for it
+    closure.learn({"f": 0, "a": -100, "b": 500, "c": -900, "d": -50})
+    assert closure.step(-50, 9000, 200.0) == 0
+
+
+def test_a_dead_house_that_is_forgotten_leaves_the_closure_at_once():
+    closure = Closure()
+    closure.learn({"f": 0, "a": -2000, "b": -300})
+    for now in range(200):
+        closure.step(-2300, 9000, float(now))  # neither draws what it said last
+    closure.learn({"f": 0, "b": -300})
+    assert closure.step(-300, 9000, 199.0) == -300
+    closure.learn({"f": 0})
+    assert closure.step(0, 9000, 199.0) == 0
+    closure.learn({})
+    assert closure.watts == 0
+
+
+def test_a_network_that_comes_together_sheds_nobody_twice():
+    """The feeder's owner ran alone for long: all the others were what the slack meter saw beyond it."""
+    node = guards()
+    alone = {"f": (Flex((0, 0, 0, 0), firm_w=1000, slack_w=950), 0.5)}
+    for now in range(100, 400, 2):
+        verdict = node.step(view(alone, nets={"f": 0}, heard=1, nodes=1), "f", DAY, "tied", float(now))
+    assert verdict.closure_w == 500  # half of the limit: its cap
+    whole = {**alone, "a": (Flex((150, 0, 0, 800)), 1.0)}
+    verdict = node.step(view(whole, nets={"f": 0, "a": -950}, heard=2, nodes=2), "f", DAY, "tied", 400.0)
+    assert verdict.closure_w == 0
+    assert dispatch(whole, DAY, "tied", Settings(), 500)["a"].open == OPEN3  # what would have come of it
+    assert dispatch(whole, DAY, "tied", Settings(), verdict.closure_w)["a"].open == NONE
 
 
 def test_after_a_silence_the_closure_starts_anew():

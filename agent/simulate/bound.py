@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 
 from agent.simulate.data import ETA, START_SOC, TICK_S, Floats
 
+PIECE = 50  # ticks; in a longer run the energy that one battery gives another late would be had early (5 % too low, 53 nodes)
 GROUPS = 4  # batteries of like duration are pooled; more groups would only raise the bound, each doubles the rows of a run
 
 
@@ -32,7 +33,7 @@ def bound_wh(need_w: Floats, battery_w: Floats, battery_wh: Floats, tick_s: floa
     if not groups:
         return float(np.maximum(need_w, 0).sum()) * hours
     short = need_w > 0
-    edges = np.flatnonzero(np.diff(short)) + 1
+    edges = np.union1d(np.flatnonzero(np.diff(short)) + 1, np.arange(PIECE, len(need_w), PIECE))
     starts = np.concatenate(([0], edges))
     ticks = np.diff(np.concatenate((starts, [len(need_w)])))
     runs, many = len(starts), len(groups)

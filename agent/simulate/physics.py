@@ -85,15 +85,15 @@ class Plant:
         self._group = np.zeros((nodes, CLASSES), dtype=np.int64)
         self._rated_w = float(scene.firm_w.max()) + float(self.power_w.sum())
 
-    def open(self, blocks: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], load: Ints, tick: int) -> None:
-        """Open these blocks [n, 4] by frequency; those that are open already stay as they are."""
+    def open(self, blocks: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], load: Ints, tick: int, by_hz: bool = True) -> None:
+        """Open these blocks [n, 4], by frequency or by plan; those that are open already stay as they are."""
         blocks = blocks & self.on
         many = int(blocks.sum())
         if many:
             self.open_w[blocks] = load[blocks]
             self.since[blocks] = tick
             self.on[blocks] = False
-            self.by_hz[blocks] = True
+            self.by_hz[blocks] = by_hz
             self.any_open = True
             self.totals.switches += many
 
@@ -200,15 +200,14 @@ class Plant:
         return float(np.minimum(spare, self.power_w * max(0.0, FULL_HZ - hz) * DROOP_PER_HZ).sum())
 
     def _settled(self, short_w: float, spare: Floats) -> float:
-        """The frequency at which droop gives `short_w`."""
-        low, high = SHED_LAST_HZ - 1.0, FULL_HZ
-        for _ in range(20):
-            middle = (low + high) / 2
-            if self._helped(middle, spare) >= short_w:
-                low = middle
-            else:
-                high = middle
-        return low
+        """The frequency at which droop gives `short_w`; the lower the more inverters have no more to give."""
+        ends = spare / self.power_w
+        order = np.argsort(ends)
+        full_w = np.concatenate(([0.0], np.cumsum(spare[order])))
+        rising_w = np.concatenate((np.cumsum(self.power_w[order][::-1])[::-1], [0.0]))
+        at = int(np.searchsorted(full_w[:-1] + rising_w[:-1] * ends[order], short_w))
+        part = (short_w - float(full_w[at])) / float(rising_w[at]) if rising_w[at] else 1.0
+        return max(SHED_LAST_HZ - 1.0, FULL_HZ - part / DROOP_PER_HZ)
 
     def _shed(self, short_w: float, spare: Floats, load: Ints, tick: int) -> bool:
         """The groups that the swing reaches are opened, then as many as the balance needs. True: the plant tripped."""
