@@ -34,7 +34,7 @@ def cut_off(node: Node, place: Place, now: float) -> bool:
     if node.trust is None or place.sibling is None:
         return False
     if not node.cuts.is_cut(place.sibling):
-        cut = node.cuts.any(place.sibling, now)
+        cut = node.cuts.any(place.sibling, node.siblings.dials(), now)
         if cut is not None:
             _cut(node, cut, now)
         return cut is not None
@@ -57,11 +57,17 @@ def wrong(node: Node, sibling: str | None, now: float) -> None:
 
 def _cut(node: Node, id_: str, now: float) -> None:
     pause_s = node.cuts.siblings[id_].pause_s
+    others = [other for other in node.siblings.dials() if other != id_]
     text = (
         f"{id_} sent more messages, or wrong ones, than could be by mistake: its link is cut for {pause_s:.0f} s, then tried "
-        f"again, each time for twice as long. It may be broken into: look at it; 'grid revoke {id_}' at an operator's node "
-        "shuts it out"
+        "again, each time for twice as long. "
     )
+    if others:  # access lists do not bind a broker that we dial: it may have written into this one's inbox
+        text += (
+            f"It may be broken into, or {' or '.join(others)}, whom this node dials and who could lay it to another: look at them"
+        )
+    else:
+        text += f"It may be broken into: look at it; 'grid revoke {id_}' at an operator's node shuts it out"
     node.out += node.show.alert(f"flood-{id_}", text, node.unix_s(now), level="critical")
     node.out.append(Complain(text))
     bar(node)

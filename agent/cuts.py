@@ -1,6 +1,6 @@
 """Siblings that flood us: cut off at the broker for a pause that doubles, so that neither the meter nor the others suffer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.bucket import Bucket
@@ -12,6 +12,7 @@ GOOD_S = 7200.0  # who behaves so long begins anew
 DEAD_S = 3.0  # so long after a cut, with all read that had come, nothing can come by that link any more
 CLEARED_S = 60.0  # so long what is wrong in the inbox of one that proved innocent is laid to those whom we dial
 STILL = 50  # messages after that: somebody else writes into that inbox
+MOST = 256  # siblings with an account of their own, as many as an info can name; inboxes beyond that are invented
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class Cuts:
     """Who is cut. None stands for our own tree: what is wrong there came by a link that we dialled, for no one else may write."""
 
     bad: dict[str | None, Bucket] = field(default_factory=dict)
-    all: dict[str, Bucket] = field(default_factory=dict)
+    all: dict[str | None, Bucket] = field(default_factory=dict)
     siblings: dict[str, Cut] = field(default_factory=dict)
     untold: bool = False  # somebody was revoked since the broker was told last: after an outage there may be thousands
 
@@ -41,28 +42,30 @@ class Cuts:
         one = self.siblings.get(id_) if id_ is not None else None
         return one is not None and one.until_s is not None
 
-    def any(self, sibling: str, now: float) -> str | None:
-        """A record came by this sibling: cut it now, if that is more than a network can have to tell."""
-        bucket = self.all.get(sibling)
+    def any(self, sibling: str, dialled: Sequence[str], now: float) -> str | None:
+        """A record came by this sibling: who is to be cut now, if that is more than a network can have to tell."""
+        account = _account(self.all, sibling)
+        bucket = self.all.get(account)
         if bucket is None:
-            bucket = self.all[sibling] = Bucket(ALL_S, ALL_BURST, ALL_BURST, now)
+            bucket = self.all[account] = Bucket(ALL_S, ALL_BURST, ALL_BURST, now)
         if bucket.take(now):
             return None
         bucket.level = ALL_BURST
-        return self._cut(sibling, now)
+        return self._cut(account if account is not None else self._suspect(dialled, None), now)
 
     def wrong(self, sibling: str | None, dialled: Sequence[str], now: float) -> str | None:
         """Something wrong came by this sibling: who is to be cut for it now, if anybody."""
         one = self.siblings.get(sibling) if sibling is not None else None
         if one is not None and one.cleared_s is not None and now - one.cleared_s < CLEARED_S:
             sibling = None
-        bucket = self.bad.get(sibling)
+        account = _account(self.bad, sibling)
+        bucket = self.bad.get(account)
         if bucket is None:
-            bucket = self.bad[sibling] = Bucket(BAD_S, BAD_BURST, BAD_BURST, now)
+            bucket = self.bad[account] = Bucket(BAD_S, BAD_BURST, BAD_BURST, now)
         if bucket.take(now):
             return None
         bucket.level = BAD_BURST  # the pause is the answer; after it the count begins anew
-        return self._cut(sibling if sibling is not None else self._suspect(dialled, None), now)
+        return self._cut(account if account is not None else self._suspect(dialled, None), now)
 
     def after(self, sibling: str, dialled: Sequence[str], idle_s: float, now: float) -> str | None:
         """A message in the inbox of one that is cut. If they go on it is not that one who writes: who is to be cut instead?
@@ -99,3 +102,8 @@ class Cuts:
         for id_ in good:
             del self.siblings[id_]
         return back, good
+
+
+def _account(accounts: Mapping[str | None, Bucket], sibling: str | None) -> str | None:
+    """Whose account it goes to. Only a broker that we dial can invent inboxes: what lies in too many is laid to those."""
+    return sibling if sibling in accounts or len(accounts) < MOST else None

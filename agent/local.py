@@ -40,7 +40,9 @@ class Frequency:
     @classmethod
     def of(cls, nominal_hz: int) -> "Frequency":
         """For 50 or 60 Hz; the 60 Hz steps lie in what ERCOT's operating guide 2.6.1 asks (59.3 to 58.5 Hz, NERC PRC-006)."""
-        return cls() if nominal_hz == 50 else cls(nominal_mhz=nominal_hz * 1000, shed_from_mhz=700, shed_to_mhz=1500, planned_mhz=600)
+        return (
+            cls() if nominal_hz == 50 else cls(nominal_mhz=nominal_hz * 1000, shed_from_mhz=700, shed_to_mhz=1500, planned_mhz=600)
+        )
 
     def away_mhz(self, hz: float | None) -> int | None:
         """mHz above nominal; None for what no grid can have and no meter should say, 10 % and more off."""

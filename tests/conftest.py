@@ -32,6 +32,32 @@ def survived(record_property: Callable[[str, object], None]) -> Callable[[Surviv
     return add
 
 
+class Attacked(NamedTuple):
+    """One attack on one network: what changed with the honest, what a local reader saw forged and for how long, who was named."""
+
+    network: str
+    attack: str
+    by: str
+    changed: str
+    repaired: str
+    named: str
+    memory: str
+    cpu: str
+    more: str
+
+
+@pytest.fixture
+def attacked(record_property: Callable[[str, object], None]) -> Callable[[Attacked], None]:
+    """Put one row into the table of attacks."""
+    return lambda row: record_property("attacked", list(row))
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Put one line under the figures of balance."""
+    return lambda line: record_property("figures", line)
+
+
 def rows(terminalreporter: pytest.TerminalReporter) -> list[Survived]:
     """The rows of all tests, on whatever worker they ran."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
@@ -39,6 +65,8 @@ def rows(terminalreporter: pytest.TerminalReporter) -> list[Survived]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _show_attacks(terminalreporter)
+    _show_figures(terminalreporter)
     found = rows(terminalreporter)
     if not found:
         return
@@ -51,3 +79,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in cells:
         texts = [text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, wide, strict=True))]
         terminalreporter.write_line("  ".join(texts))
+
+
+def _show_attacks(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    found = [row for report in reports for name, row in report.user_properties if name == "attacked"]
+    if not found:
+        return
+    terminalreporter.section("attacks")
+    cells = [("network", "attack", "by", "changed", "forged, for s", "named", "MB", "cores", "")]
+    cells += [tuple(map(str, row)) for row in sorted(found, key=lambda row: row[0])]
+    wide = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for line in cells:
+        terminalreporter.write_line("  ".join(text.ljust(w) for text, w in zip(line, wide, strict=True)).rstrip())
+
+
+def _show_figures(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    found = [line for report in reports for name, line in report.user_properties if name == "figures"]
+    if found:
+        terminalreporter.section("balance on real agents")
+        for line in found:
+            terminalreporter.write_line(line)

@@ -11,7 +11,7 @@ from fleet import UNIX_S, Fleet
 from seals import Realm, Seal, signed
 
 from agent import cuts
-from agent.cuts import BAD_BURST, GOOD_S, LONGEST_S, PAUSE_S, STILL, Cuts
+from agent.cuts import ALL_BURST, BAD_BURST, GOOD_S, MOST, PAUSE_S, STILL, Cuts
 from agent.events import Bar, Bridges, Forget, Heard, Revoke, SetTariff, Tick
 from agent.trust import PACE_BURST, WAITING, spelled
 from agent.wire import decode, place
@@ -301,6 +301,28 @@ def test_what_is_wrong_in_our_own_tree_came_by_a_link_that_we_dial():
     for _ in range(int(BAD_BURST) + 1):
         desk.hear("grid/node/b/state", b"{}")
     assert desk.node.cuts.cut() == ["d"]
+
+
+def test_inboxes_beyond_what_a_node_can_have_siblings_are_laid_to_whom_we_dial():
+    """Nobody else can write into an inbox that is not its own; and invented names must not cost memory."""
+    cuts = Cuts()
+    for number in range(MOST):
+        assert cuts.wrong(f"x{number}", ["d"], 0.0) is None
+        assert cuts.any(f"x{number}", ["d"], 0.0) is None
+    named = [cuts.wrong(f"y{number}", ["d"], 0.0) for number in range(int(BAD_BURST) + 1)]
+    assert [name for name in named if name] == ["d"]
+    assert [cuts.any(f"z{number}", ["e"], 0.0) for number in range(int(ALL_BURST) + 1)][-1] == "e"
+    assert (len(cuts.bad), len(cuts.all), cuts.cut()) == (MOST + 1, MOST + 1, ["d", "e"])
+
+
+def test_an_alert_advises_to_revoke_only_whom_nobody_else_can_have_accused():
+    desk = a_desk()
+    meet(desk)
+    flood(desk, "c", int(BAD_BURST) + 1)
+    assert "grid revoke c" in desk.alerts["flood-c"]
+    desk.node.siblings.join("d", "d.test:8883", desk.now)
+    flood(desk, "b", int(BAD_BURST) + 2)
+    assert "grid revoke" not in desk.alerts["flood-b"] and "or d, whom this node dials" in desk.alerts["flood-b"]
 
 
 def test_who_writes_into_anothers_inbox_is_found():
