@@ -310,7 +310,7 @@ def _check_flex(flex: Flex) -> None:
     least_0 = (*flex.load, flex.pv_w, flex.dis_w, flex.chg_w, flex.firm_w, flex.export_w or 0, flex.ttg_s)
     either = (flex.applied_w, flex.slack_w or 0)
     energy = (flex.soc_wh, flex.cap_wh)
-    if not (0 <= min(least_0) and max(map(abs, (*least_0, *either))) <= MAX_W and 0 <= min(energy) <= max(energy) <= MAX_WH):
+    if not (min(least_0) >= 0 and max(map(abs, (*least_0, *either))) <= MAX_W and 0 <= min(energy) <= max(energy) <= MAX_WH):
         raise WireError("flex out of range")
     if len(flex.digest) > 32:
         raise WireError("digest of flex too long")
