@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent import loads, offer
 from agent.dispatch import Flex, Mode
 from agent.events import PointSet
+from agent.follow import Look
 from agent.guards import Guards, Verdict, config_digest
 from agent.local import Applied, Frequency, Local
 from agent.steer import Steer
@@ -58,7 +59,9 @@ class Balance:
         settings, battery = self.settings, self.settings.battery
         self.guards = Guards(settings.rules, settings.nominal_hz, 0.0)
         self.local = Local(settings.id, Frequency.of(settings.nominal_hz), droop=battery is not None and not battery.droop)
-        self.steer = Steer(battery) if battery is not None and battery.written else None
+        if battery is not None and battery.written:
+            every_s = [meter.every_s for meter in settings.meters if meter.name == battery.meter]
+            self.steer = Steer(battery, max(every_s, default=1.0))
         self.digest = config_digest(settings.rules, RULE, str(settings.nominal_hz).encode())
 
     @property
@@ -146,9 +149,23 @@ def tick(node: Node, now: float) -> None:
         return
     if mine.looked_s is None or now - mine.looked_s >= LOOK_S:
         mine.looked_s = now
+        _watch(node, now)
         _plan(node, now)
         _alert(node, now)
     _apply(node, now)
+
+
+def _watch(node: Node, now: float) -> None:
+    """Whether our battery does what it holds."""
+    mine = node.balance
+    if mine.steer is None:
+        return
+    name = mine.steer.battery.meter
+    watts, hz, nominal_hz = offer.read_w(node.own, name), mine.hertz(now), node.settings.nominal_hz
+    island = mine.zone.mode == "island" or (mine.applied is not None and mine.applied.island)
+    seen = Look(None if watts is None else -watts, offer.charge_pct(node.own, name), hz, nominal_hz, island)
+    mine.steer.watch(seen, now)
+    node.out += node.show.alert("battery", mine.steer.text, node.unix_s(now))
 
 
 def _plan(node: Node, now: float) -> None:

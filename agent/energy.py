@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.wire import DAY_S, MAX_W, Energy
+from agent.isle import Want
+from agent.wire import DAY_S, MAX_W, Energy, Fed
 
 UNKNOWN, FELL, BEYOND = "not known", "registers fall", "more than its rating"
+UNSEEN, SHED = "unseen", "shed"  # among a slot's flags: what was wanted in it is not known; something was kept from running
 
 
 class Use(NamedTuple):
-    """One node's part of a slot, both >= 0; `why` it is less than exact, "" when it is."""
+    """One node's part of a slot, both >= 0; `why` it is less than exact, "" when it is; `want` where an island may be."""
 
     import_wh: int
     export_wh: int
     why: str
+    want: Want | None = None
 
 
 class Slot(NamedTuple):
@@ -42,9 +45,42 @@ def use(record: Energy, slot: int) -> Use | str:
     if import_wh < 0 or export_wh < 0:
         return FELL
     rated_w = MAX_W if record.rated_w is None else record.rated_w
-    if max(import_wh, export_wh) > rated_w * 6 * record.slot_s // (5 * 3600) + 1:
+    most_wh = rated_w * 6 * record.slot_s // (5 * 3600) + 1
+    if max(import_wh, export_wh) > most_wh:
         return BEYOND
-    return Use(import_wh, export_wh, record.flags.get(first + record.edges, ""))
+    why = record.flags.get(first + record.edges, "")
+    if not record.wanted_wh and not record.feeder:
+        return Use(import_wh, export_wh, why)
+    want, doubt = _want(record, first, why.split(), most_wh)
+    return Use(import_wh, export_wh, " ".join(filter(None, (why, doubt))), want)
+
+
+def _want(record: Energy, first: int, why: list[str], most_wh: int) -> tuple[Want | None, str]:
+    """What the record says of the slot besides, and why some of it is not believed.
+
+    Sun and battery each carry no more than the rating, as what is wanted; a feeder carries more than its owner's house, and what
+    it gives counts only where one is.
+    """
+    fed, shed = feeder(record, first + record.edges), SHED in why
+    nothing = Want(None, None, fed, shed) if fed or shed else None
+    if not record.wanted_wh or UNSEEN in why:
+        return nothing, ""
+    (wanted_0, wanted_1), (avail_0, avail_1) = record.wanted_wh[first : first + 2], record.avail_wh[first : first + 2]
+    if wanted_0 is None or wanted_1 is None or avail_0 is None or avail_1 is None:
+        return nothing, ""
+    wanted_wh, avail_wh = wanted_1 - wanted_0, avail_1 - avail_0
+    if wanted_wh < 0 or avail_wh < 0:
+        return nothing, f"wanted: {FELL}"
+    made_wh = 2 * most_wh + (MAX_W * record.slot_s // 3600 if fed == "generator" else 0)
+    if wanted_wh > most_wh or avail_wh > made_wh:
+        return nothing, f"wanted: {BEYOND}"
+    return Want(wanted_wh, avail_wh, fed, shed), ""
+
+
+def feeder(record: Energy, number: int) -> Fed:
+    """What kind of feeder the node had all through the slot with this number of the day; "" for none, or not for all of it."""
+    since = [slot for slot in record.feeder if slot <= number]
+    return record.feeder[max(since)] if since else ""
 
 
 def read(records: Iterable[tuple[str, Energy]], slot: int, slot_s: int, zone: str) -> Slot:
@@ -72,10 +108,15 @@ def changed(old: Energy | None, new: Energy) -> set[int]:
     if (old.zone, old.rated_w) != (new.zone, new.rated_w):
         return _slots(old) | _slots(new)
     before, after = _edges(old), _edges(new)
+    if old.feeder != new.feeder:
+        numbers = {slot - new.day * (DAY_S // new.slot_s) for slot in _slots(old) | _slots(new)}
+        fed = {number for number in numbers if feeder(old, number) != feeder(new, number)}
+    else:
+        fed = set()
     edges = {edge for edge in before.keys() | after.keys() if before.get(edge) != after.get(edge)}
     flags = {slot for slot in old.flags.keys() | new.flags.keys() if old.flags.get(slot) != new.flags.get(slot)}
     first = new.day * (DAY_S // new.slot_s)
-    return {first + number for number in edges | {edge - 1 for edge in edges} | flags} & (_slots(old) | _slots(new))
+    return {first + number for number in edges | {edge - 1 for edge in edges} | flags | fed} & (_slots(old) | _slots(new))
 
 
 def _slots(record: Energy) -> set[int]:
@@ -84,5 +125,9 @@ def _slots(record: Energy) -> set[int]:
     return set(range(first, first + len(record.import_wh) - 1))
 
 
-def _edges(record: Energy) -> dict[int, tuple[int | None, int | None]]:
-    return dict(enumerate(zip(record.import_wh, record.export_wh, strict=True), record.edges))
+def _edges(record: Energy) -> dict[int, tuple[int | None, ...]]:
+    pairs = zip(record.import_wh, record.export_wh, strict=True)
+    if not record.wanted_wh:
+        return dict(enumerate(pairs, record.edges))
+    wants = zip(record.wanted_wh, record.avail_wh, strict=True)
+    return dict(enumerate(((*pair, *want) for pair, want in zip(pairs, wants, strict=True)), record.edges))

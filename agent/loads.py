@@ -44,6 +44,12 @@ def asks(node: Node) -> tuple[Classes, Classes, Classes]:
     return applied.open, applied.hold, applied.urgent
 
 
+def shed(node: Node, now: float) -> bool:
+    """Whether something that would draw is off because the plan or the frequency opened it, and no person."""
+    off = ((name, one) for name, one in node.switches.switches.items() if not one.on and one.manual is None)
+    return any(node.whys.get(name) in ("plan", "frequency") and one.wanted_w(now) > 0 for name, one in off)
+
+
 def stop(node: Node, now: float) -> None:
     """The last word: every relay into its safe state."""
     _turned(node, node.switches.safe(now), now)

@@ -45,6 +45,12 @@ def read_w(own: Own, meter: str) -> int | None:
     return None if reading is None or "w" not in reading.values else int(reading.values["w"])
 
 
+def charge_pct(own: Own, meter: str) -> float | None:
+    """How full the battery is, as this meter reads."""
+    reading = _good(own, meter)
+    return None if reading is None else reading.values.get("soc_pct")
+
+
 def _good(own: Own, meter: str) -> Reading | None:
     line = own.lines.get(meter)
     return line.reading if line is not None and line.reading.quality == "good" else None

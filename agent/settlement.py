@@ -11,6 +11,7 @@ import msgspec
 
 from agent import energy
 from agent.energy import Slot
+from agent.isle import Island, Want, isle
 from agent.price import POOLED, RULES, Prices, island, rule_name
 from agent.wire import Energy, Rates
 
@@ -23,21 +24,13 @@ MOST = 20_000  # records read at one look, after at least one slot: some hundred
 KEEP_S = 3 * 86_400  # no record in the air tells of an older slot
 
 
-class Island(NamedTuple):
-    """What prices a slot of an electrical island: demand wanted and supply that could be made, in one unit; was anything shed?"""
-
-    wanted: int
-    available: int
-    shed: bool
-
-
 class Settled(msgspec.Struct, frozen=True):
     """One revision of one slot of one zone: everything its price and accounts are made of, and the price.
 
     `uses` is (import, export) in Wh by node; rates and prices in micro-currency per kWh. `digest` stands for all that
     enters the money: the same digest means the same prices and accounts, on any machine. `missing` (why a node that is known
     does not count) and `flags` (why a part is less than exact) are what this node saw, `revision` how often it changed
-    here, `booked` the slot in which what it changes is paid.
+    here, `booked` the slot in which what it changes is paid. `island`, of an electrical island, comes of `wants` and `uses`.
     """
 
     slot: int
@@ -58,6 +51,7 @@ class Settled(msgspec.Struct, frozen=True):
     missing: dict[str, str] = {}
     flags: dict[str, str] = {}
     island: Island | None = None
+    wants: dict[str, Want] = {}
 
 
 class Head(NamedTuple):
@@ -72,17 +66,22 @@ class Head(NamedTuple):
     island: bool
 
 
-def settle(slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Rates, isle: Island | None = None) -> Settled | None:
+def settle(
+    slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Rates, wants: Mapping[str, Want] | None = None
+) -> Settled | None:
     """Revision 0 of a slot: a pure function of its arguments, in whatever order the nodes come.
 
-    `uses` is (import, export) in Wh by node, both >= 0. None when this version does not know the tariff's rule.
+    `uses` is (import, export) in Wh by node, both >= 0; with `wants` it may be an island's, which has one price for both sides.
+    None when this version does not know the tariff's rule.
     """
     if tariff.rule not in RULES:
         return None
     ordered = {node: uses[node] for node in sorted(uses)}
+    wanted = {node: wants[node] for node in sorted(wants) if node in uses} if wants else {}
     demand, supply = _sums(ordered)
-    if isle is not None:
-        price_u = island(*isle, tariff.floor_u, tariff.cap_u)
+    alone = isle(ordered, wanted)
+    if alone is not None:
+        price_u = island(*alone, tariff.floor_u, tariff.cap_u)
         prices, rule = Prices(price_u, price_u), "island/1"
     else:
         prices, rule = RULES[tariff.rule](supply, demand, tariff.import_u, tariff.export_u), rule_name(tariff.rule)
@@ -102,7 +101,8 @@ def settle(slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Ra
         buy_u=prices.buy_u,
         sell_u=prices.sell_u,
         uses=ordered,
-        island=isle,
+        island=alone,
+        wants=wanted,
     )
     return msgspec.structs.replace(settled, digest=digest(settled))
 
@@ -111,9 +111,12 @@ def digest(settled: Settled) -> str:
     """Hash over the sorted parts, the tariff, the rule's version and that of the accounts."""
     s = settled
     tariff = f"{s.import_u} {s.export_u} {s.floor_u} {s.cap_u} {s.currency!r}"
-    isle = f"{s.island.wanted} {s.island.available} {s.island.shed:d}" if s.island is not None else "-"
-    lines = [f"settlement/{VERSION} {s.zone} {s.slot} {s.slot_s} {s.rule} {tariff} {isle}"]
+    alone = f"{s.island.wanted} {s.island.available} {s.island.shed:d}" if s.island is not None else "-"
+    lines = [f"settlement/{VERSION} {s.zone} {s.slot} {s.slot_s} {s.rule} {tariff} {alone}"]
     lines += [f"{node} {s.uses[node][0]} {s.uses[node][1]}" for node in sorted(s.uses)]
+    if s.island is not None:
+        wants = ((node, s.wants[node]) for node in sorted(s.wants))
+        lines += [f"{node} wants {w.wanted_wh} {w.avail_wh} {w.feeder or '-'} {w.shed:d}" for node, w in wants]
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
@@ -126,9 +129,13 @@ def entries(settled: Settled) -> dict[str, int]:
     """By account what it gets (+) or pays (-), in nano-currency (Wh * micro-currency per kWh); the sum is exactly 0.
 
     `grid` is the outside grid: it gets the import rate for what the slot lacked and pays the export rate for what it had
-    over; under the rule `fixed` every node deals with it alone, in an island nobody does. `pool` keeps what rounding left, at
-    least 0 and less than 1 micro-currency per kWh of all that was taken and given. In an island it also has losses, with
-    either sign: what was metered as given and not as taken.
+    over; under the rule `fixed` every node deals with it alone. `pool` keeps what rounding left, at least 0 and less than
+    1 micro-currency per kWh of all that was taken and given.
+
+    In an island no grid is there to be paid, so `grid` is 0, and with one price for both sides nothing is rounded: `pool` has
+    that price for what was metered as given and not as taken (losses in the wires, then it owes) or the other way round, and a
+    node's late record takes its part out of it. The price is no share of a grid's rates, so nothing keeps it between them:
+    whoever takes may pay more, or who gives earn less, than a grid would have charged or paid.
     """
     books = {account(node): export * settled.sell_u - import_ * settled.buy_u for node, (import_, export) in settled.uses.items()}
     demand, supply = _sums(settled.uses)
@@ -171,6 +178,8 @@ def replay(settled: Settled) -> str:
     if digest(settled) != settled.digest:
         return "its parts do not give its digest"
     rule, _, version = settled.rule.partition("/")
+    if isle(settled.uses, settled.wants) != settled.island:
+        return "its parts do not give its island"
     if settled.island is not None:
         price_u = island(*settled.island, settled.floor_u, settled.cap_u)
         right = Prices(price_u, price_u)
@@ -187,6 +196,9 @@ def differ(one: Settled, other: Settled) -> dict[str, tuple[Any, Any]]:
     names = ("rule", "currency", "import_u", "export_u", "floor_u", "cap_u", "slot_s", "island")
     found = {name: (getattr(one, name), getattr(other, name)) for name in names}
     found |= {account(node): (one.uses.get(node), other.uses.get(node)) for node in sorted(one.uses.keys() | other.uses.keys())}
+    if one.island != other.island:
+        wanting = sorted(one.wants.keys() | other.wants.keys())
+        found |= {f"{account(node)}, island": (one.wants.get(node), other.wants.get(node)) for node in wanting}
     return {name: both for name, both in found.items() if both[0] != both[1]}
 
 
@@ -264,9 +276,12 @@ class Settlement:
         if not uses and before is None:
             return None  # nobody told anything: there is nothing to settle, and no price
         missing = found.uncounted | {node: "no record" for node in members if node not in uses and node not in found.uncounted}
+        wants = {node: use.want for node, use in found.uses.items() if use.want is not None}
+        if before is not None:
+            wants |= {node: want for node, want in before.wants.items() if node not in found.uses}
         flags = {node: why for node, why in (before.flags if before is not None else {}).items() if node in uses}
         flags |= {node: use.why for node, use in found.uses.items()}
-        after = settle(slot, self.zone, uses, tariff)
+        after = settle(slot, self.zone, uses, tariff, wants)
         assert after is not None  # `look` leaves slots of unknown rules alone
         after = msgspec.structs.replace(
             after,

@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent import tariffs, wire
-from agent.edges import counters
+from agent import balance, loads, tariffs, wire
 from agent.events import Post, Save
+from agent.growth import counters
 from agent.own import iso
 from agent.settlement import Head
-from agent.wire import ENERGY, STATE, Energy, Rates, State, Tariff
+from agent.wire import ENERGY, STATE, Energy, Fed, Rates, State, Tariff
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -99,10 +99,22 @@ def _sample(node: Node, now: float) -> None:
     account = node.own.account
     net_w = account.produced_w - account.consumed_w if account.produced_w is not None and account.consumed_w is not None else None
     unix_s = node.unix_s(now)
-    days = node.edges.sample(counted, net_w, unix_s, node.clock_good and unix_s > YEARS_S, now)
+    clock_good = node.clock_good and unix_s > YEARS_S
+    feeder, alone = node.settings.feeder, node.balance.zone.mode == "island"
+    fed: Fed = feeder.kind if feeder is not None else ""
+    node.edges.wants.sample(_wants(node, now) if alone else None, fed, alone and loads.shed(node, now), unix_s, clock_good, now)
+    days = node.edges.sample(counted, net_w, unix_s, clock_good, now)
     if days:
         node.out.append(Save("edges", node.edges.dump()))
     _publish(node, days, now)
+
+
+def _wants(node: Node, now: float) -> tuple[int, int] | None:
+    """What this node wants and what it could make now, W: as the live price of an island takes it from its record."""
+    if node.own.account.consumed_w is None:
+        return None
+    flex = balance.look(node, now)
+    return sum(flex.load), flex.pv_w + flex.dis_w + flex.firm_w
 
 
 def _publish(node: Node, days: list[int], now: float) -> None:

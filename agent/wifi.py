@@ -93,8 +93,9 @@ WLAN = """\
 Type=wlan
 
 [Network]
-DHCP=yes
-LinkLocalAddressing=yes
+DHCP=ipv4
+LinkLocalAddressing=ipv4
+IPv6AcceptRA=no
 MulticastDNS=yes
 # an access point that starts anew is gone for seconds: addresses stay
 IgnoreCarrierLoss=10s

@@ -12,6 +12,7 @@ import msgspec
 
 from agent import energy, settlement, tariffs
 from agent.edges import Edges
+from agent.isle import Want
 from agent.price import RULES
 from agent.settlement import Settled, Settlement, entries
 from agent.wire import DAY_S, Energy, Rates, Record, Tariff
@@ -168,9 +169,11 @@ class Shared:
         key = records.key, len(records), slot, slot_s, zone
         return self._once(self._read, key, lambda: self.read(records, slot, slot_s, zone))
 
-    def _do_settle(self, slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Rates) -> Settled | None:
-        key = slot, zone, frozenset(uses.items()), tariff
-        return self._once(self._settle, key, lambda: self.settle(slot, zone, uses, tariff))
+    def _do_settle(
+        self, slot: int, zone: str, uses: Mapping[str, tuple[int, int]], tariff: Rates, wants: Mapping[str, Want]
+    ) -> Settled | None:
+        key = slot, zone, frozenset(uses.items()), tariff, frozenset(wants.items())
+        return self._once(self._settle, key, lambda: self.settle(slot, zone, uses, tariff, wants))
 
     def _do_changed(self, old: Energy | None, new: Energy) -> set[int]:
         key = id(old), id(new)

@@ -24,6 +24,7 @@ from agent.events import (
     Switch,
     Tick,
 )
+from agent.follow import OFF_S, RAMP_S
 from agent.guards import BACK_S, SLACK_S, WARM_S, config_digest
 from agent.offer import Battery
 from agent.own import MeterSlot
@@ -389,6 +390,18 @@ def test_a_battery_that_does_not_listen_is_offered_to_nobody():
     house.do(PointSet("cellar", 0, ""))
     assert "battery" not in house.alerts
     assert points(house.live(2.0))[-1] == 1000
+
+
+def test_a_battery_that_reads_back_right_and_gives_nothing_is_offered_to_nobody():
+    house = House(cellar(0), battery=BATTERY)
+    for _ in range(int(RAMP_S + OFF_S) + 10):
+        for watts in points(house.live(1.0)):
+            house.do(PointSet("cellar", watts, ""))
+    assert house.alerts["battery"].startswith("battery cellar does not follow: it holds 1000 W, and 0 W is what its meter shows.")
+    house.live(8.0)
+    offer = own_flex(house)
+    assert (offer.get("dis_w"), offer.get("chg_w"), offer["soc_wh"]) == (None, None, 5000)
+    assert (house.balance["applied_w"], points(house.live(60.0))) == (0, [])
 
 
 def test_of_a_battery_that_does_not_say_how_full_it_is_nothing_is_asked():

@@ -15,8 +15,9 @@ from test_cli import in_window
 
 from agent import audit as core
 from agent.cli.main import grid
+from agent.isle import Want
 from agent.ledger import Ledger
-from agent.settlement import Island, digest, entries, revise, settle
+from agent.settlement import digest, entries, revise, settle
 from agent.wire import Rates
 
 DAY = 20_780
@@ -26,8 +27,8 @@ K = M // 900
 RATES = Rates(import_u=300_000, export_u=80_000, floor_u=80_000, cap_u=300_000, currency="EUR", slot_s=900, rule="mmr")
 
 
-def slot(number, uses, zone="main", isle=None, rates=RATES, **keys):
-    return msgspec.structs.replace(settle(K + number, zone, uses, rates, isle), **keys)
+def slot(number, uses, zone="main", wants=None, rates=RATES, **keys):
+    return msgspec.structs.replace(settle(K + number, zone, uses, rates, wants), **keys)
 
 
 # 400 met at 0.19, 600 from outside at 0.30: buyers (76 + 180) / 1000 = 0.256
@@ -197,14 +198,20 @@ def test_one_node(node):
 
 def test_nodes_whose_names_are_also_accounts_an_island_and_two_zones(tmp_path):
     uses = {"grid": (10, 0), "pool": (0, 12)}
-    rows = [slot(0, uses), slot(0, uses, zone="east", isle=Island(7, 10, False))]
+    wants = {"grid": Want(7, 0, "", False), "pool": Want(0, 10, "generator", False)}
+    rows = [slot(0, uses), slot(0, uses, zone="east", wants=wants)]
     node = Node(tmp_path, rows)
     # 10 met at 0.19, 2 to the outside at 0.08: sellers 2.06 / 12, down
     tied, isle = reversed(node.json("--day", TODAY)["slots"])
     assert tied["entries"] == {"node/grid": -1_900_000, "node/pool": 12 * 171_666, "grid": -160_000, "pool": 8}
     assert (isle["zone"], isle["rule"], isle["island"]) == ("east", "island/1", [7, 10, False])
     assert isle["entries"] == {"node/grid": -1_350_000, "node/pool": 1_620_000, "grid": 0, "pool": -270_000}  # a quarter up: 0.135
-    assert "island" in node.audit("--day", TODAY).stdout
+    assert isle["wants"] == {"grid": [7, 0, "", False], "pool": [0, 10, "generator", False]}
+    assert "wants" not in tied
+    text = " ".join(node.audit("--day", TODAY).stdout.split())
+    assert "island: 7 Wh wanted, 10 could be made" in text
+    shed = slot(1, uses, zone="east", wants=wants | {"grid": Want(7, 0, "", True)})
+    assert "10 could be made, some shed" in " ".join(Node(tmp_path / "b", [shed]).audit("--day", TODAY).stdout.split())
     assert node.json("--day", TODAY, "--node", "node/grid")["slots"][0]["entries"] == {"node/grid": -1_350_000}
 
 
@@ -312,6 +319,20 @@ def test_where_two_stores_differ(node, tmp_path):
     path = other(tmp_path / "two", [slot(0, FIRST.uses, rates=rates), SECOND, AGAIN])
     (one,) = node.json("--day", TODAY, "--compare", path, code=1)["differ"]
     assert one["what"] == {"import_u": [300_000, 310_000]}
+
+
+def test_where_two_stores_differ_in_an_island(tmp_path):
+    uses, mill = {"mill": (0, 60), "oak": (60, 0)}, Want(0, 100, "generator", False)
+    here = Node(tmp_path / "here", [slot(0, uses, wants={"mill": mill, "oak": Want(70, 0, "", False)})])
+    there = slot(0, uses, wants={"mill": mill, "oak": Want(90, 0, "", True)})
+    assert here.audit("--day", TODAY, "--compare", other(tmp_path, [there]), code=1).stdout.splitlines()[1:] == [
+        "00:00\tmain\tisland\t70 wanted, 100 could be made (Wh)\t90 wanted, 100 could be made (Wh), some shed",
+        "00:00\tmain\toak, island\t70 wanted, 0 could be made (Wh)\t90 wanted, 0 could be made (Wh), some shed",
+    ]
+    tied = slot(0, uses)
+    said = here.audit("--day", TODAY, "--compare", other(tmp_path / "b", [tied]), code=1).stdout
+    assert "mill, island\t0 wanted, 100 could be made (Wh), generator\tnothing" in said
+    assert "rule\tisland/1\tmmr/1" in said
 
 
 def test_files_that_cannot_be_compared(node, tmp_path):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import wire
-from agent.edges import CLOCK_S, CONFIRM_S, HANDOVER_S, ROOM, WMS, Edges, counters
+from agent.edges import CLOCK_S, ROOM, Edges
+from agent.growth import CONFIRM_S, HANDOVER_S, WMS, counters
 from drivers.reading import Reading, absent
 
 DAY = 20_000
@@ -444,18 +445,18 @@ def test_a_lost_memory_without_counters_goes_on_above_what_it_told():
     assert "partial" in house.flags[2]
     house.run(900, power=True)
     assert house.imports[4] - house.imports[3] == 180
-    assert house.edges.import_wms // WMS >= house.imports[4]
+    assert house.edges.growth.import_wms // WMS >= house.imports[4]
 
 
 def test_what_it_told_of_other_slots_or_out_of_order_is_not_taken():
     edges = Edges(1000, 900)
     edges.edges = {K + 1: (100, 0)}
-    edges.import_wms = 200 * WMS
+    edges.growth.import_wms = 200 * WMS
     record = {"day": DAY, "edges": 0, "zone": "z", "import_wh": [50, 70, 300, 90], "export_wh": [0, 0, 0, 0]}
     assert edges.learn(told(record | {"slot_s": 300})) == []
     assert edges.learn(told(record | {"slot_s": 900})) == [DAY - 1, DAY]
     assert edges.edges == {K: (50, 0), K + 1: (100, 0), K + 2: (300, 0)}  # our own 100 stays, 90 would fall
-    assert edges.import_wms == 300 * WMS
+    assert edges.growth.import_wms == 300 * WMS
     assert edges.flags == {K + 2: {"partial"}}
 
 
@@ -514,7 +515,7 @@ def test_whatever_happens_registers_are_the_meter_s_and_never_fall(happened):
     passing(5)
     known = sorted(house.edges.edges)
     assert all(a <= b for e, f in pairwise(known) for a, b in zip(house.edges.edges[e], house.edges.edges[f], strict=True))
-    assert (house.edges.import_wms // WMS, house.edges.export_wms // WMS) == house.meter["m"]
+    assert (house.edges.growth.import_wms // WMS, house.edges.growth.export_wms // WMS) == house.meter["m"]
     assert set(known) <= truth.keys()
     if "lie" not in {fault for fault, _ in happened}:
         assert known == sorted(truth)  # counters bridge every gap of less than a day

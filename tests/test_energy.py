@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
-from agent.energy import BEYOND, FELL, UNKNOWN, Use, changed, read, use
+from agent.energy import BEYOND, FELL, UNKNOWN, Use, changed, feeder, read, use
+from agent.isle import Want
 
 DAY = 20_000
 FIRST = DAY * 96  # the day's first slot
@@ -117,7 +118,109 @@ def test_what_a_new_record_speaks_of():
     assert changed(record([5], edges=95), end) == {FIRST + 95}
 
 
+# in an island
+
+
+GEN = {"feeder": {"0": "generator"}}
+WANTED = [  # what the record has besides 30 Wh taken, what it says of slot 0, and the doubt
+    ({}, None, ""),
+    ({"wanted_wh": [7, 57], "avail_wh": [100, 130]}, Want(50, 30, "", False), ""),
+    ({"wanted_wh": [7, 7], "avail_wh": [100, 100]}, Want(0, 0, "", False), ""),
+    ({"wanted_wh": [7, 307], "avail_wh": [0, 0]}, Want(300, 0, "", False), ""),  # 1000 W * 1.2 * 900 s
+    ({"wanted_wh": [7, 309], "avail_wh": [0, 0]}, None, "wanted: more than its rating"),
+    ({"wanted_wh": [0, 0], "avail_wh": [100, 702]}, Want(0, 602, "", False), ""),  # sun and battery, each the rating
+    ({"wanted_wh": [0, 0], "avail_wh": [100, 703]}, None, "wanted: more than its rating"),
+    ({"wanted_wh": [0, 0], "avail_wh": [100, 9100], **GEN}, Want(0, 9000, "generator", False), ""),
+    (
+        {"wanted_wh": [0, 0], "avail_wh": [0, 4 * 10**8], **GEN},
+        Want(None, None, "generator", False),
+        "wanted: more than its rating",
+    ),
+    (
+        {"wanted_wh": [0, 0], "avail_wh": [100, 9100], "feeder": {"0": "grid"}},
+        Want(None, None, "grid", False),
+        "wanted: more than its rating",
+    ),
+    ({"wanted_wh": [0, 309], "avail_wh": [100, 100], **GEN}, Want(None, None, "generator", False), "wanted: more than its rating"),
+    ({"wanted_wh": [7, 6], "avail_wh": [0, 0]}, None, "wanted: registers fall"),
+    ({"wanted_wh": [7, 7], "avail_wh": [1, 0], **GEN}, Want(None, None, "generator", False), "wanted: registers fall"),
+    ({"wanted_wh": [None, 7], "avail_wh": [None, 0]}, None, ""),
+    ({"wanted_wh": [7, None], "avail_wh": [1, None], **GEN}, Want(None, None, "generator", False), ""),
+    ({"feeder": {"0": "grid"}}, Want(None, None, "grid", False), ""),
+    ({"feeder": {"1": "grid"}}, None, ""),
+    ({"wanted_wh": [7, 57], "avail_wh": [100, 130], "flags": {"0": "shed"}}, Want(50, 30, "", True), "shed"),
+    ({"wanted_wh": [7, 57], "avail_wh": [100, 130], "flags": {"0": "clock unseen"}}, None, "clock unseen"),
+    (
+        {"wanted_wh": [9, 7], "avail_wh": [0, 0], "flags": {"0": "clock shed"}},
+        Want(None, None, "", True),
+        "clock shed wanted: registers fall",
+    ),
+    ({"flags": {"0": "shed"}}, None, "shed"),  # of no island
+]
+
+
+@pytest.mark.parametrize(("more", "want", "why"), WANTED)
+def test_what_was_wanted_by_hand(more, want, why):
+    assert use(record([100, 130], rated_w=1000, **more), FIRST) == Use(30, 0, why, want)
+
+
+def test_what_was_wanted_never_uncounts_what_was_taken():
+    taken = use(record([0, 302], rated_w=1000, wanted_wh=[0, 0], avail_wh=[0, 0]), FIRST)
+    assert taken == BEYOND
+    assert use(record([0, 5], wanted_wh=[0, wire.MAX_WH], avail_wh=[0, wire.MAX_WH]), FIRST).import_wh == 5
+
+
+def test_what_a_feeder_is_from_each_slot_on():
+    said = record([0, 1], feeder={"3": "generator", "40": "", "7": "grid"})
+    assert [feeder(said, slot) for slot in (0, 2, 3, 6, 7, 39, 40, 95)] == [
+        "",
+        "",
+        "generator",
+        "generator",
+        "grid",
+        "grid",
+        "",
+        "",
+    ]
+    assert feeder(record([0, 1]), 5) == ""
+
+
+def test_what_a_new_record_speaks_of_in_an_island():
+    plain = record([0, 5, 9])
+    old = record([0, 5, 9], wanted_wh=[0, 6, 9], avail_wh=[0, 0, 0])
+    both = {FIRST, FIRST + 1}
+    assert changed(old, old) == set()
+    assert changed(plain, old) == changed(old, plain) == both
+    assert changed(old, record([0, 5, 9], wanted_wh=[0, 6, 10], avail_wh=[0, 0, 0])) == {FIRST + 1}
+    assert changed(old, record([0, 5, 9], wanted_wh=[0, 6, 9], avail_wh=[0, 1, 0])) == both
+    fed = record([0, 5, 9], wanted_wh=[0, 6, 9], avail_wh=[0, 0, 0], feeder={"1": "generator"})
+    assert changed(old, fed) == changed(fed, old) == {FIRST + 1}
+    assert changed(fed, record([0, 5, 9, 12], wanted_wh=[0, 6, 9, 9], avail_wh=[0] * 4, feeder={"1": "generator"})) == {FIRST + 2}
+
+
 registers = st.lists(st.one_of(st.none(), st.integers(0, 400)), max_size=8)
+
+
+feeders = st.dictionaries(st.integers(0, 9).map(str), st.sampled_from(["", "grid", "generator"]), max_size=3)
+days = st.builds(
+    lambda edges, rows, fed, told: record(
+        [row and row[0] for row in rows],
+        edges=edges,
+        rated_w=1000,
+        feeder=fed,
+        **({name: [row and row[at] for row in rows] for name, at in (("wanted_wh", 1), ("avail_wh", 2))} if told else {}),
+    ),
+    st.integers(0, 3),
+    st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 400), st.integers(0, 400), st.integers(0, 900))), max_size=8),
+    feeders,
+    st.booleans(),
+)
+
+
+@given(days, days)
+def test_slots_not_named_as_changed_say_the_same_as_before_in_an_island(old, new):
+    for slot in set(range(FIRST, FIRST + 96)) - changed(old, new):
+        assert use(old, slot) == use(new, slot)
 
 
 @given(registers, registers, st.integers(0, 3), st.integers(0, 3))

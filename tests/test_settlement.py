@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from agent import wire
 from agent.edges import Edges
+from agent.isle import Island, Want
 from agent.price import RULES, Prices
 from agent.settlement import (
     AGAIN_S,
     KEEP_S,
     LATE_S,
     MOST,
-    Island,
     Settled,
     Settlement,
     account,
@@ -109,12 +109,54 @@ def test_negative_rates():
     assert entries(settled) == {"a": 600, "b": 1800, "pv": -1500, "grid": -1000, "pool": 100}
 
 
+ISLE = USES | {"gen": (0, 104)}
+GEN = Want(0, 150, "generator", False)
+
+
 def test_an_island_has_one_price_and_no_grid_and_its_losses_are_seen():
-    settled = settle(K, "z", USES | {"gen": (0, 104)}, tariff(), Island(70, 100, shed=False))
-    assert (settled.buy_u, settled.sell_u, settled.rule) == (20, 20, "island/1")  # 10 + 40 * 0.1 / 0.4
+    # wanted 60 + 145 + 5 + 0, available 0 + 0 + 150 + 150: 0.7, so 10 + 40 * 0.1 / 0.4
+    wants = {"a": Want(60, 0, "", False), "b": Want(145, 0, "", False), "pv": Want(5, 150, "", False), "gen": GEN}
+    settled = settle(K, "z", ISLE, tariff(), wants)
+    assert settled.island == Island(210, 300, False)
+    assert (settled.buy_u, settled.sell_u, settled.rule) == (20, 20, "island/1")
     assert entries(settled) == {"a": -1000, "b": -3000, "gen": 2080, "pv": 2000, "grid": 0, "pool": -80}  # 4 Wh more given
     assert replay(settled) == ""
-    assert settle(K, "z", USES, tariff(), Island(0, 100, shed=True)).buy_u == 50
+    assert settle(K, "z", ISLE, tariff(), wants | {"b": Want(145, 0, "", True)}).buy_u == 50  # something was shed
+    assert settle(K, "z", ISLE, tariff(), wants | {"b": Want(236, 0, "", False)}).island == Island(301, 300, True)
+    assert settle(K, "z", ISLE, tariff(), wants | {"a": Want(30, 0, "", False)}).buy_u == 10  # 0.6
+
+
+WANTS = {"a": Want(60, 0, "", False), "gen": GEN}
+NO_ISLE = [  # which wants make no island of a slot
+    {},
+    {"a": Want(60, 0, "", False)},  # nobody says what forms the grid
+    WANTS | {"b": Want(None, None, "grid", False)},  # it cannot hang on both
+    WANTS | {"gen": GEN._replace(feeder="")},  # it became one in between
+    WANTS | {"gen": GEN._replace(feeder="grid")},
+    WANTS | {"gen": Want(None, None, "generator", False)},  # what it could have made nobody knows
+    {"a": Want(60, 0, "", False), "x": GEN},  # whose own part does not count
+]
+
+
+@pytest.mark.parametrize("wants", NO_ISLE)
+def test_slots_that_are_no_island_s(wants):
+    settled = settle(K, "z", ISLE, tariff(), wants)
+    assert (settled.island, settled.rule, settled.digest) == (None, "mmr/1", settle(K, "z", ISLE, tariff()).digest)
+    assert replay(settled) == ""
+
+
+def test_who_does_not_say_what_it_wanted_is_taken_for_what_it_took_and_gave():
+    assert settle(K, "z", ISLE, tariff(), {"gen": GEN}).island == Island(50 + 150, 100 + 150, False)
+    assert settle(K, "z", ISLE, tariff(), {"gen": GEN, "a": Want(None, None, "", True)}).island == Island(200, 250, True)
+
+
+def test_in_an_island_somebody_may_be_worse_off_than_with_a_grid_alone():
+    """No grid is there: the price runs from floor to cap, whatever one would have charged or paid."""
+    dear = settle(K, "z", ISLE, tariff(), {"gen": GEN._replace(avail_wh=10)})
+    assert dear.buy_u == 50  # of a grid it were 30
+    assert entries(dear)["a"] < -50 * 30
+    cheap = settle(K, "z", ISLE, tariff(floor_u=1), {"gen": GEN._replace(avail_wh=1000)})
+    assert entries(cheap)["pv"] == 100 * 1 < 100 * 8
 
 
 def test_a_rule_of_a_later_version():
@@ -145,6 +187,37 @@ def test_accounts_sum_to_zero_nobody_is_worse_off_than_alone_and_the_pool_keeps_
     assert replay(settled) == ""
 
 
+wanting = st.builds(
+    lambda both, fed, shed: Want(*(both or (None, None)), fed, shed),
+    st.one_of(st.none(), st.tuples(wh, wh)),
+    st.sampled_from(["", "", "generator", "generator", "grid"]),
+    st.booleans(),
+)
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.tuples(wh, wh, st.none() | wanting), max_size=8), rates, rates)
+def test_an_island_s_accounts_sum_to_zero_in_any_order_between_floor_and_cap(nodes, pair, span):
+    uses = {node: (taken, given_) for node, (taken, given_, _) in nodes.items()}
+    wants = {node: want for node, (_, _, want) in nodes.items() if want is not None}
+    here = tariff(import_u=pair[0] + pair[1], export_u=pair[0], floor_u=span[0], cap_u=span[0] + span[1])
+    settled = settle(K, "z", uses, here, wants)
+    books = entries(settled)
+    assert sum(books.values()) == 0
+    assert replay(settled) == ""
+    turned = settle(K, "z", dict(reversed(uses.items())), here, dict(reversed(wants.items())))
+    assert msgspec.json.encode(turned) == msgspec.json.encode(settled)
+    kinds = {want.feeder for want in wants.values()} - {""}
+    if settled.island is None:
+        assert kinds != {"generator"} or all(want.wanted_wh is None for want in wants.values() if want.feeder)
+        return
+    assert kinds == {"generator"}
+    assert here.floor_u <= settled.buy_u == settled.sell_u <= here.cap_u
+    assert books["grid"] == 0
+    assert books["pool"] == settled.buy_u * (sum(taken for taken, _ in uses.values()) - sum(given_ for _, given_ in uses.values()))
+    if settled.island.shed:
+        assert settled.buy_u == here.cap_u
+
+
 @given(houses, houses)
 def test_a_revision_s_own_entry_leads_from_the_old_accounts_to_the_new_and_sums_to_zero(old, new):
     before, after = settle(K, "z", old, tariff()), settle(K, "z", new, tariff())
@@ -171,6 +244,9 @@ def test_the_digest_stands_for_everything_that_enters_the_money():
     changes += [("uses", USES | {"a": (51, 0)}), ("uses", USES | {"a": (50, 1)}), ("uses", USES | {"x": (0, 0)}), ("uses", {})]
     others = {digest(msgspec.structs.replace(settled, **{name: value})) for name, value in changes}
     assert len(others | {settled.digest}) == len(changes) + 1
+    isle = settle(K, "z", ISLE, tariff(), WANTS)
+    for want in (Want(61, 0, "", False), Want(60, 1, "", False), Want(60, 0, "generator", False), Want(60, 0, "", True)):
+        assert digest(msgspec.structs.replace(isle, wants=WANTS | {"a": want})) != isle.digest
     for name, value in (("revision", 3), ("booked", K + 9), ("missing", {"x": "no record"}), ("flags", {"a": "partial"})):
         assert digest(msgspec.structs.replace(settled, **{name: value})) == settled.digest
     assert len(settled.digest) == 32
@@ -181,6 +257,10 @@ def test_what_was_changed_in_a_store_comes_out():
     change = msgspec.structs.replace
     assert replay(change(settled, uses=USES | {"a": (49, 0)})) == "its parts do not give its digest"
     assert replay(change(settled, buy_u=24)) == "its parts give the prices 25 and 19"
+    isle = settle(K, "z", ISLE, tariff(), WANTS)
+    assert replay(change(isle, buy_u=24)) == f"its parts give the prices {isle.sell_u} and {isle.sell_u}"
+    for wrong in (change(isle, island=Island(1, 2, False)), change(isle, island=None), change(settled, island=Island(1, 2, False))):
+        assert replay(change(wrong, digest=digest(wrong))) == "its parts do not give its island"
     other = change(settled, rule="mmr/9")
     assert replay(change(other, digest=digest(other))) == "this version does not know the rule 'mmr' in its version '9'"
     other = change(settled, rule="auction/1")
@@ -192,6 +272,13 @@ def test_where_two_stores_differ():
     other = settle(K, "z", {"a": (51, 0), "b": (150, 0), "c": (0, 1)}, tariff(import_u=31))
     assert differ(one, one) == {}
     assert differ(one, other) == {"import_u": (30, 31), "a": ((50, 0), (51, 0)), "c": (None, (0, 1)), "pv": ((0, 100), None)}
+    isle, again = settle(K, "z", ISLE, tariff(), WANTS), settle(K, "z", ISLE, tariff(), WANTS | {"a": Want(61, 0, "", False)})
+    assert isle.island is not None
+    assert again.island is not None
+    assert differ(isle, again) == {
+        "island": (isle.island, again.island),
+        "a, island": (Want(60, 0, "", False), Want(61, 0, "", False)),
+    }
 
 
 def test_revisions_and_corrections():
@@ -252,6 +339,43 @@ def test_a_slot_is_settled_some_seconds_after_its_end_and_again_when_a_record_co
     assert desk.look(T + 970) == []
     assert desk.settlement.signal(K + 2) == desk.settlement.heads[K]
     assert desk.settlement.signal(K + 1) is None
+
+
+MILL = {"export_wh": [0, 104], "wanted_wh": [0, 0], "avail_wh": [40, 190], "feeder": {"0": "generator"}}
+
+
+def test_an_island_s_slot_is_settled_as_one_and_its_price_changes_with_a_late_record():
+    desk = Desk("a", "mill")
+    desk.hear("a", record([0, 100], wanted_wh=[7, 147], avail_wh=[0, 0]))
+    desk.hear("mill", record([0, 0], rated_w=500, **MILL))
+    (first,) = desk.look(T + 950)
+    assert (first.island, first.rule, first.buy_u) == (Island(140, 150, False), "island/1", 44)  # 10 + 40 * (14 / 15 - 0.6) / 0.4
+    assert entries(first) == {"a": -4400, "mill": 4576, "grid": 0, "pool": -176}
+    assert (desk.settlement.signal(K + 2).prices, desk.settlement.signal(K + 2).island) == (Prices(44, 44), True)
+    desk.hear("pv", record([0, 0], [0, 60], wanted_wh=[0, 1], avail_wh=[0, 85]))
+    (second,) = desk.look(T + 970)
+    assert (second.revision, second.island, second.buy_u) == (1, Island(141, 235, False), 10)
+    assert sum(posted(first, second).values()) == 0
+    desk.hear("pv", record([0, 0], [0, 60], wanted_wh=[0, 1], avail_wh=[0, 85], flags={"0": "shed"}))
+    (third,) = desk.look(T + 990)
+    assert (third.revision, third.buy_u, third.flags) == (2, 50, {"pv": "shed"})
+    desk.hear("pv", record([0, 0], [0, 60], feeder={"0": "grid"}))
+    (fourth,) = desk.look(T + 1010)
+    assert (fourth.revision, fourth.island, fourth.rule) == (3, None, "mmr/1")
+
+
+def test_what_was_wanted_is_kept_as_the_rest_when_its_record_has_made_room():
+    desk = Desk()
+    desk.hear("a", record([0, 100], wanted_wh=[7, 147], avail_wh=[0, 0]))
+    desk.hear("mill", record([0, 0], **MILL))
+    (first,) = desk.look(T + 950)
+    for node in ("a", "mill"):
+        desk.hear(node, record([900, 950], day=DAY + 2))
+    desk.hear("b", record([0, 10], wanted_wh=[0, 10], avail_wh=[0, 0]))
+    found = {settled.slot: settled for settled in desk.look(T + 2 * 86_400 + 950)}
+    assert found[K].island == Island(150, 150, False)
+    assert found[K].wants == first.wants | {"b": Want(10, 0, "", False)}
+    assert found[K + 192].island is None
 
 
 def test_what_does_not_count_is_shown_and_taken_out_again():

@@ -1,8 +1,17 @@
 """A battery's set-points: what is written when, and one that does not listen is left alone."""
 
+import struct
+
+import pytest
+
 from agent.events import PointSet, SetPoint
+from agent.follow import AGAIN_S, OFF_S, PROOF_S, RAMP_S, TRIAL_S, Look
 from agent.offer import Battery
 from agent.steer import ANSWER_S, Steer
+from drivers.battery import Battery as Driver
+from drivers.faults import Request
+from drivers.modbus import Refusal
+from drivers.simulated_battery import PretendBattery
 
 BATTERY = Battery("cellar", 3000, 10_000, written=True)
 
@@ -75,3 +84,87 @@ def test_how_full_it_is_nobody_knows():
     steer.answer(good(1000), 2.1)
     steer.step(0, 3.0)
     assert steer.stop() is None
+
+
+# one that reads back right and does not give it
+
+
+class Wire:
+    """A bus that is no more than a call."""
+
+    line = "a wire"
+
+    def __init__(self, pretend):
+        self.pretend = pretend
+
+    def expect(self, *_):
+        pass
+
+    settle = expect
+
+    def ask(self, pdu, now):
+        (send,) = self.pretend.answer(Request(1, pdu), now)
+        answer = send.data[1:-2]  # without the unit and the checksum
+        if answer[0] & 0x80:
+            raise Refusal("refused", answer[1])
+        return answer
+
+    def read_block(self, unit, block, now):
+        data = self.ask(struct.pack(">BHH", 3, block.address, block.count), now)[2:]
+        return struct.unpack(f">{len(data) // 2}H", data)
+
+    def write(self, unit, write, now):
+        count = len(write.words)
+        self.ask(struct.pack(f">BHHB{count}H", 16, write.address, count, 2 * count, *write.words), now)
+
+
+class Cellar:
+    """A pretend battery behind the real driver, steered once a second."""
+
+    def __init__(self, control):
+        self.pretend = PretendBattery(control, power_w=3000)
+        self.driver = Driver(Wire(self.pretend), 1, control, 3000)
+        self.steer, self.now, self.texts = Steer(BATTERY), 0.0, []
+
+    def run(self, seconds, battery_w):
+        """What the plan asks of it; nothing while it is not offered, as balance does."""
+        for _ in range(int(seconds)):
+            self.now += 1.0
+            given_w, soc_pct = round(self.pretend.watts(self.now)), self.pretend.soc_wh(self.now) / 100
+            self.steer.watch(Look(given_w, soc_pct, None, 50, False), self.now)
+            point = self.steer.step(battery_w if self.steer.trusted else None, self.now)
+            if point is not None:
+                trouble = self.driver.set(point.watts, point.revert_s, self.now)
+                self.steer.answer(PointSet("cellar", self.driver.watts, trouble), self.now)
+            if self.steer.text not in self.texts[-1:]:
+                self.texts.append(self.steer.text)
+        return self
+
+
+@pytest.mark.parametrize("control", ["sunspec-124", "sunspec-704"])
+def test_one_that_holds_what_it_was_told_and_gives_nothing_is_found_out_left_alone_and_taken_back(control):
+    cellar = Cellar(control).run(300, 1500)
+    assert round(cellar.pretend.watts(cellar.now)) == 1500
+    assert cellar.texts == [""]
+    cellar.pretend.fault = "disobeys"
+    cellar.run(OFF_S, 1500)
+    assert (cellar.steer.trusted, cellar.steer.text) == (
+        False,
+        (
+            "battery cellar does not follow: it holds 1500 W, and 0 W is what its meter shows. "
+            "It is left to itself and tried again every 10 min. See what its inverter's own settings allow"
+        ),
+    )
+    assert len(cellar.texts) == 2  # said once
+    writes = len(cellar.pretend.writes)
+    cellar.run(AGAIN_S - 10, 1500)
+    assert (cellar.steer.applied_w, len(cellar.pretend.writes)) == (0, writes)
+    cellar.run(10 + TRIAL_S + 10, 1500)
+    assert len(cellar.pretend.writes) > writes  # a trial, in vain
+    assert not cellar.steer.trusted
+    cellar.pretend.fault = ""
+    cellar.run(AGAIN_S, 1500)
+    assert round(cellar.pretend.watts(cellar.now)) == -900  # it is half full
+    cellar.run(RAMP_S + 5 + PROOF_S, 1500)
+    assert (cellar.steer.trusted, cellar.texts[-1], len(cellar.texts)) == (True, "", 3)
+    assert cellar.run(10, 1500).steer.applied_w == 1500
