@@ -577,7 +577,11 @@ def test_grid_toml_has_every_key_and_no_other() -> None:
 def test_grid_toml_shows_the_defaults() -> None:
     shipped, shown = load(SHIPPED[0], MODELS), parse(commented_in(), str(SHIPPED[0]), MODELS)
     assert shown.mqtt.read_port == 1884
-    assert (dataclasses.replace(shown.mqtt, read_port=None), shown.tariff, shown.state) == (shipped.mqtt, shipped.tariff, shipped.state)
+    assert (dataclasses.replace(shown.mqtt, read_port=None), shown.tariff, shown.state) == (
+        shipped.mqtt,
+        shipped.tariff,
+        shipped.state,
+    )
     assert dataclasses.replace(shown.node, address=None, led_pin=None, time_zone=None) == shipped.node
     assert shown.meters[0] == shipped.meters[0]
     assert len(shown.network.join) == 2
