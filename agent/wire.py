@@ -28,7 +28,7 @@ ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 KIND = re.compile(r"[a-z0-9-]{1,32}(?:/[a-z0-9-]{1,32})?")
 RESERVED = ("network", "view", "agent")
 
-Fed = Literal["", "grid", "generator"]  # what kind of feeder a node has, "" none
+Fed = str  # what kind of feeder a node has: "" none, grid, generator; a word of a later version says nothing to us
 Quality = Literal["good", "late", "suspect", "absent", "conflict"]
 
 
@@ -65,7 +65,7 @@ class Flex(msgspec.Struct, frozen=True):
     `kind` only where the zone's feeder is; `digest` is of the plan's settings, and without ours nobody plans with it.
     """
 
-    load: tuple[int, int, int, int]
+    load: tuple[int, int, int, int] = (0, 0, 0, 0)
     pv_w: int = 0
     dis_w: int = 0
     chg_w: int = 0
@@ -76,7 +76,7 @@ class Flex(msgspec.Struct, frozen=True):
     applied_w: int = 0
     slack_w: int | None = None
     export_w: int | None = None
-    kind: Literal["grid", "generator"] | None = None
+    kind: str | None = None  # grid or generator; any other is of a later version, and is no feeder that we could plan with
     digest: str = ""
 
 
@@ -312,8 +312,8 @@ def _check_flex(flex: Flex) -> None:
     energy = (flex.soc_wh, flex.cap_wh)
     if not (min(least_0) >= 0 and max(map(abs, (*least_0, *either))) <= MAX_W and 0 <= min(energy) <= max(energy) <= MAX_WH):
         raise WireError("flex out of range")
-    if len(flex.digest) > 32:
-        raise WireError("digest of flex too long")
+    if len(flex.digest) > 32 or len(flex.kind or "") > 32:
+        raise WireError("digest or kind of flex too long")
 
 
 def _check_info(info: Info) -> None:
@@ -346,7 +346,7 @@ def _check_energy(energy: Energy, kind: str) -> None:
     _check_registers(energy.wanted_wh, energy.avail_wh)
     if len(energy.wanted_wh) not in (0, len(energy.import_wh)):
         raise WireError("registers out of form")
-    if not all(0 <= slot < slots for slot in energy.feeder):
+    if not all(0 <= slot < slots and len(fed) <= 32 for slot, fed in energy.feeder.items()):
         raise WireError("feeder of no slot")
     if not all(0 <= slot < slots and len(why) <= 64 for slot, why in energy.flags.items()):
         raise WireError("flags out of form")

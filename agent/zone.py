@@ -13,6 +13,7 @@ from agent.guards import View
 from agent.wire import State
 
 EPOCH = 719_163  # ordinal of 1970-01-01
+MODES: Mapping[str, Mode] = {"grid": "tied", "generator": "island"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,8 @@ class Zone:
 
 
 def _mode(knowns: Iterable[Known]) -> Mode | None:
-    kinds = {known.kind for known in knowns if known.kind is not None}
-    return None if len(kinds) != 1 else "island" if kinds == {"generator"} else "tied"
+    kinds = [*{known.kind for known in knowns if known.kind is not None}]
+    return MODES.get(kinds[0]) if len(kinds) == 1 else None
 
 
 def _day(at: str | None) -> int | None:

@@ -137,7 +137,11 @@ class Tap:
         client.max_queued_messages_set(0)
         client.on_message = self._on_message
         client.on_connect = self._on_connect
-        client.connect("127.0.0.1", port)
+        try:
+            client.connect("127.0.0.1", port)
+        except OSError:
+            self._let_go()
+            raise
         client.loop_start()
         if not self._joined.wait(5) or not self._in:
             self.close()
@@ -170,6 +174,11 @@ class Tap:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Without this circle paho closes its own pair of sockets at once, and not when the collector comes and warns of them."""
+        self._client.on_message = self._client.on_connect = None
 
     def __enter__(self) -> "Tap":
         return self

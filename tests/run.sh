@@ -12,7 +12,7 @@ if [ $# -eq 0 ]; then
     $bin/ruff check --quiet .
     say "mypy ..."
     $bin/mypy --no-error-summary
-    say "pytest, two files at a time ..."
-    set -- -n 2 --dist loadfile --no-loadscope-reorder  # long files are in the middle of the alphabet: no worker waits at the end
+    say "pytest, three files at a time ..."  # most of the time they wait for brokers and agents
+    set -- -n 3 --dist loadfile --no-loadscope-reorder  # long files are in the middle of the alphabet: no worker waits at the end
 fi
 exec $bin/python -m pytest "$@"

@@ -5,9 +5,11 @@ import io
 import logging
 import os
 import stat
+import tempfile
 import time
 import traceback
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -386,18 +388,15 @@ def test_leftovers_and_links_are_no_open_door(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_root_works_as_the_user_whose_node_it_is(tmp_path):
-    own = tmp_path / "state"
-    own.mkdir()
-    tmp_path.chmod(0o755)
-    for path in (own, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    os.chown(own, 65534, 65534)
     create(tmp_path / "first", "Oak", "a", None, NOW)  # loads what is loaded late: that user may not see this Python's files
-    with private.as_owner(own / "trust"):
-        assert (os.geteuid(), os.getegid()) == (65534, 65534)
-        create(own / "trust", "Oak", "a", None, NOW)
-    assert os.geteuid() == 0
-    assert {path.stat().st_uid for path in own.rglob("*")} == {65534}
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in directories that are root's alone
+        own = Path(folder)
+        os.chown(own, 65534, 65534)
+        with private.as_owner(own / "trust"):
+            assert (os.geteuid(), os.getegid()) == (65534, 65534)
+            create(own / "trust", "Oak", "a", None, NOW)
+        assert os.geteuid() == 0
+        assert {path.stat().st_uid for path in own.rglob("*")} == {65534}
 
 
 # renewal

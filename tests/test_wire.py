@@ -311,7 +311,7 @@ def test_an_energy_record():
         ({"wanted_wh": [0, 1.5, 0, 0], "avail_wh": [0] * 4}, "wrong types or missing keys"),
         ({"feeder": {"4": "grid"}}, "feeder of no slot"),
         ({"feeder": {"-1": "grid"}}, "feeder of no slot"),
-        ({"feeder": {"0": "sun"}}, "wrong types or missing keys"),
+        ({"feeder": {"0": "x" * 33}}, "feeder of no slot"),
     ],
 )
 def test_no_energy_records(change, why):
@@ -391,6 +391,9 @@ def test_a_flex_by_hand():
     assert isinstance(state, State)
     assert state.hz == 49.987
     assert state.flex == wire.Flex(load=(1, 2, 3, 4), slack_w=-5, kind="grid", digest="00ff")
+    later = decode(OF_STATE, json.dumps(STATE | {"flex": {"v2": {}, "kind": "fusion"}}).encode())
+    assert isinstance(later, State)
+    assert later.flex == wire.Flex(kind="fusion")  # its watts still count
 
 
 @pytest.mark.parametrize(
@@ -414,8 +417,8 @@ def test_a_flex_by_hand():
         ({"applied_w": -(10**9) - 1}, "flex out of range"),
         ({"slack_w": -(10**9) - 1}, "flex out of range"),
         ({"slack_w": 1.0e300}, "wrong types or missing keys"),
-        ({"kind": "sun"}, "wrong types or missing keys"),
-        ({"digest": "x" * 33}, "digest of flex too long"),
+        ({"kind": "x" * 33}, "digest or kind of flex too long"),
+        ({"digest": "x" * 33}, "digest or kind of flex too long"),
     ],
 )
 def test_a_flex_out_of_form(more, why):

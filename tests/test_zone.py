@@ -70,6 +70,8 @@ def test_what_it_hangs_on():
     zone.hear("a", None)
     assert zone.mode == "tied"
     assert list(zone.feeders) == ["b"]
+    zone.hear("b", state(0, flex(firm_w=5000, slack_w=9, kind="fusion")))  # of a later version
+    assert (zone.mode, zone.island(["b"])) == (None, None)
 
 
 @pytest.mark.parametrize(
