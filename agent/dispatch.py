@@ -85,7 +85,7 @@ def dispatch(
     """
     reach_s = settings.stale_s + settings.lag_s
     planned: dict[str, Flex] = {}
-    first_w = second_w = third_w = fourth_w = sun_w = firm_w = most_w = silent_w = silent_sun_w = 0
+    first_w = second_w = third_w = fourth_w = sun_w = firm_w = most_w = most_one_w = silent_w = silent_sun_w = 0
     for node, (flex, age_s) in table.items():
         if age_s > reach_s:
             silent_w += sum(flex.load)
@@ -100,6 +100,7 @@ def dispatch(
         sun_w += flex.pv_w
         firm_w += flex.firm_w
         most_w += flex.dis_w
+        most_one_w = max(most_one_w, flex.dis_w)
     wanted = (first_w, second_w, third_w, fourth_w)
     base_w = silent_w + max(0, closure_w)
     free_w = sun_w + silent_sun_w + max(0, -closure_w)
@@ -116,7 +117,11 @@ def dispatch(
     served_w = demand_w - sum(cut)
     need_w = served_w - free_w - firm_w
     if mode == "island":
-        need_w -= bias_w(firm_w, most_w, settings)
+        # droop takes the bias from all alike, also from those whose turn it is not. So it grows with what is called upon, or the
+        # longest would be spared for hours and lack the power to catch up: 1.074 instead of 1.099 times the bound, 53 nodes. One
+        # battery alone keeps the whole of it, there is nobody to spare: 1.061, without 1.100, 4 nodes.
+        called_w = max(min(need_w, most_w), most_one_w, 1)  # where all are empty the whole bias refills them
+        need_w -= bias_w(firm_w, most_w, settings) * called_w // max(1, most_w)
     batteries = _batteries(planned, need_w, free_w - served_w, settings)
     limits = {}
     if mode == "tied":

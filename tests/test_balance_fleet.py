@@ -192,13 +192,13 @@ def test_a_clone_is_left_out_of_the_plan():
 
 def test_an_island_lives_on_its_batteries_before_anybody_is_shed():
     town = balanced(20_000, kind="generator", batteries=("ash", "oak"))
-    # 21,000 wanted, 20,000 firm and a tenth of what batteries can give, 600: the last 400 from two batteries that last alike
-    assert [town.fleet.cards[id_].point_w for id_ in ("ash", "oak")] == pytest.approx([200, 200], abs=50)
-    town.base["elm"] += 4000  # 25,000: 4400
+    # 21,000 wanted, 20,000 firm: 1000 from two batteries that last alike, less half (the larger's part) of a tenth of 6000
+    assert [town.fleet.cards[id_].point_w for id_ in ("ash", "oak")] == pytest.approx([350, 350], abs=50)
+    town.base["elm"] += 4000  # 25,000: 5000 less five sixths of 600
     town.fleet.run(20.0)
-    assert [town.fleet.cards[id_].point_w for id_ in ("ash", "oak")] == pytest.approx([2200, 2200], abs=50)
+    assert [town.fleet.cards[id_].point_w for id_ in ("ash", "oak")] == pytest.approx([2250, 2250], abs=50)
     assert town.shed_w() == 0
-    assert town.flow_w == pytest.approx(20_600, abs=100)
+    assert town.flow_w == pytest.approx(20_500, abs=100)
     town.base["elm"] += 4000  # 29,000: 6000 from batteries, 20,000 firm, and 3000 nobody has
     town.fleet.run(30.0)
     assert abs(town.shed_w() - 3000) <= 1000

@@ -82,6 +82,24 @@ def test_the_bias_is_no_more_than_droop_can_give(dis_w, battery_w):
 
 
 @pytest.mark.parametrize(
+    ("need_w", "batteries_w"),
+    [
+        (2000, [950, 950]),  # all of both is called upon: the whole bias
+        (2500, [950, 950]),  # ... and no more of it for those who are shed
+        (1600, [760, 760]),  # four fifths of it
+        (1000, [475, 475]),  # half; no less than the larger battery's part
+        (400, [175, 175]),
+    ],
+)
+def test_the_bias_grows_with_what_is_called_upon(need_w, batteries_w):
+    # hand: 5 % of 2000 W are 100, a tenth of 2 * 1000 W are 200; one time-to-go, so each gives half
+    nodes = {name: Flex((0, 0, 0, 0), dis_w=1000, ttg_s=3600, soc_wh=1000, cap_wh=1000) for name in "ab"}
+    nodes |= {"f": Flex((2000 + need_w, 0, 0, 0), firm_w=2000)}
+    shares = dispatch({node: (flex, 0.0) for node, flex in nodes.items()}, DAY, "island", Settings())
+    assert [shares[name].battery_w for name in "ab"] == batteries_w
+
+
+@pytest.mark.parametrize(
     ("most_w", "watts"), [(0, 50), (50, 50), (60, 40), (75, 25), (90, 10), (100, 10), (400, 40), (500, 50), (9000, 50)]
 )
 def test_the_last_of_the_batteries_is_kept_to_regulate(most_w, watts):

@@ -162,7 +162,9 @@ class Plans:
         if self._mode == "island":
             most_w = stores[:, :, 0].sum(axis=1)
             whole_w = firm_w * (settings.bias_pm - 1000) // 1000
-            need_w -= np.minimum(whole_w, np.maximum(most_w * settings.bias_dis_pm // 1000, 2 * whole_w - most_w))
+            bias_w = np.minimum(whole_w, np.maximum(most_w * settings.bias_dis_pm // 1000, 2 * whole_w - most_w))
+            called_w = np.maximum(np.minimum(need_w, most_w), stores[:, :, 0].max(axis=1, initial=1))
+            need_w -= bias_w * called_w // np.maximum(1, most_w)
         having = np.array([k for k, node in enumerate(rows) if planned[k] and int(node) in self._battery], dtype=np.intp)
         if len(having):
             own_at = np.array([self._battery[int(rows[k])] for k in having], dtype=np.intp)
