@@ -163,7 +163,7 @@ def test_ten_megabytes_and_an_id_unlike_its_topic(grid):
         stranger.say("grid/node/b/state", own.replace(b'"version":', b'"id":"a","node":"a","version":'))
     wait_until(lambda: json.loads(a.read("grid/node/b/state"))["net_w"] == 1200, SETTLE_S, "b jumps above it")
     grid.agree(nodes, 700, 2)
-    assert rss_mb(a.agent.pid) < 80
+    assert rss_mb(a.agent.pid) < 64
     assert len(a.held("grid/#", "$grid/#")) < 60
 
 
@@ -181,7 +181,7 @@ def test_twenty_thousand_invented_ids(grid):
         summary = node.status()["summary"]
         assert (summary["nodes"], summary["members"]) == (2, ["a", "b"])  # an id that nobody vouches for is no member
         assert list(node.status()["nodes"]) == ["a", "b"]
-        assert rss_mb(pid_in(node.folder / "agent.pid")) < 80, rss_mb(node.agent.pid)
+        assert rss_mb(pid_in(node.folder / "agent.pid")) < 64, rss_mb(node.agent.pid)
     assert a.cli("status").returncode == 0
 
 
