@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,7 +47,11 @@ def _no_delay(client: Client, data: Any, sock: Any) -> None:
 
 
 class Bus:
-    """One connection to one broker. Whatever comes in goes to `put`; whatever goes out is retained."""
+    """One connection to one broker. Whatever comes in goes to `put`; whatever goes out is retained.
+
+    What the broker is too slow for waits here, by reference: paho would hold a condition variable and 1.7 KB for each.
+    Of the counters each is written by one thread alone, so that neither needs a lock: paho calls back with its own locks held.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,10 @@ class Bus:
         self._client = client = _client(f"agent-{node}", login)
         client.max_inflight_messages_set(INFLIGHT)
         client.max_queued_messages_set(0)
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._given = 0  # messages that paho was given by the agent's thread
+        self._freed = 0  # of these, those that are out and that no waiting one followed; by paho's thread
+        client.on_publish = self._on_publish
         client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]  # annotated int, only compared and slept
         client.will_set(status, b"offline", qos=1, retain=True)
         client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._on_disconnect, self._on_message
@@ -74,8 +83,18 @@ class Bus:
 
     def publish(self, topic: str, payload: bytes, sure: bool) -> None:
         """Retained; dropped without a connection, for everything is told again when one comes."""
-        if self._client.is_connected():
-            self._client.publish(topic, payload, qos=1 if sure else 0, retain=True)
+        if not self._client.is_connected():
+            return
+        if sure:
+            self._waiting.append((topic, payload))
+            if self._given - self._freed >= INFLIGHT:
+                return  # of those under way one at least is not acknowledged yet: that takes the oldest along
+            try:
+                topic, payload = self._waiting.popleft()
+            except IndexError:
+                return  # one was acknowledged just now
+        self._given += 1
+        self._client.publish(topic, payload, qos=1 if sure else 0, retain=True)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -85,6 +104,8 @@ class Bus:
         self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if not reason.is_failure:
+            self._waiting.clear()  # all is told again
+            self._freed = self._given
             # of a command it counts at once whether the broker shall keep it
             options = {
                 topic: SubscribeOptions(1, noLocal=True, retainAsPublished=topic.startswith(COMMAND)) for topic in self._topics
@@ -96,6 +117,14 @@ class Bus:
         self, client: Client, data: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._put(Disconnected())
+
+    def _on_publish(self, client: Client, data: Any, mid: int, reason: ReasonCode, properties: Properties) -> None:
+        try:
+            topic, payload = self._waiting.popleft()
+        except IndexError:
+            self._freed += 1
+        else:
+            client.publish(topic, payload, qos=1, retain=True)
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         self._put(Heard(message.topic, bytes(message.payload[:KEEP_BYTES]), bool(message.retain)))

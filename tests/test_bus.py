@@ -9,7 +9,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.broker import Broker, Process
-from agent.bus import KEEP_BYTES, Bus, fetch
+from agent.bus import INFLIGHT, KEEP_BYTES, Bus, fetch
 from agent.events import Connected, Disconnected, Heard
 
 
@@ -79,6 +79,23 @@ def _answers(port):
         return fetch("127.0.0.1", port, "grid/summary", 0.1)
     except OSError:
         return None
+
+
+def test_a_broker_slower_than_its_agent_gets_all_in_order(bare):
+    process, port = bare
+    process.open()
+    events = []
+    bus = Bus("x", "127.0.0.1", port, ["$grid/in/#"], "grid/agent/status", events.append)
+    bus.open()
+    wait_until(lambda: Connected() in events, 5, events)
+    with Tap(port, "grid/#") as tap:
+        for number in range(10 * INFLIGHT):
+            bus.publish(f"grid/node/x/later-{number % 7}", b"%d" % number, sure=True)
+        wait_until(lambda: len(tap.heard) >= 10 * INFLIGHT, 20, lambda: len(tap.heard))
+        bus.publish("grid/node/x/state", b"last", sure=True)  # nothing is left over for its acknowledgement to take along
+        wait_until(lambda: tap.heard[-1].payload == b"last", 5, lambda: tap.heard[-1])
+        assert [int(message.payload) for message in tap.heard[:-1]] == list(range(10 * INFLIGHT))
+    bus.close()
 
 
 def good(id_, version, **more):
