@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent import gone, wire
@@ -9,7 +10,7 @@ from agent.events import Bar, Complain
 from agent.own import iso
 from agent.records import Held
 from agent.trust import spelled
-from agent.wire import INFO, REVOKED, Place, Revoked, WireError
+from agent.wire import ENERGY, INFO, REVOKED, Place, Revoked, WireError
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -109,17 +110,12 @@ def barred(node: Node) -> list[str]:
     return found
 
 
-def learnt(node: Node, held: Held, now: float) -> None:
-    """An info was taken: what its maker signed with another key goes, and what waited for it is looked at."""
-    if node.trust is None:
-        return
-    owner = held.place.owner
-    if node.trust.learn(held):
-        known = node.trust.known[owner]
-        for other in list(node.book.nodes.get(owner, {}).values()):
-            if other.place.kind != INFO and not node.trust.seal.verify(known.key, other.place.topic, other.payload):
+def learnt(node: Node, held: Held) -> None:
+    """An info was taken: what its maker signed with another key goes."""
+    if node.trust is not None and node.trust.learn(held):
+        for other in list(node.book.nodes[held.place.owner].values()):
+            if other.place.kind != INFO:
                 gone.clear(node, other)
-        node.weigh(owner, now)
 
 
 def revoked(node: Node, id_: str, record: Revoked, now: float) -> None:
@@ -170,7 +166,11 @@ def again(node: Node, held: Held) -> None:
 
 
 def restored(node: Node, now: float) -> int:
-    """Check what the disk held: what is not signed as it must be goes. Returns how many went."""
+    """Check what the disk held: what is not signed as it must be goes. Returns how many forgeries went.
+
+    What nobody signed was kept while the network was open; it goes without a word. Our own registers stay, signed with the key
+    that we have now; what else we say of ourselves is made anew at each start.
+    """
     if node.trust is None:
         return 0
     held = list(node.book.all())
@@ -181,17 +181,23 @@ def restored(node: Node, now: float) -> int:
     for one in (*network, *infos, *rest):
         place = one.place
         node.book.drop(place.owner, place.kind)
-        try:
-            fits = node.trust.admits(one, None, now)
-        except WireError:
-            fits = False
-        if not fits:
-            went += 1
-            continue
-        node.book.keep(one)
-        if place.kind == INFO and place.owner != node.me:
-            node.trust.learn(one)
-        elif isinstance(one.record, Revoked):
-            node.trust.revoked[place.kind.removeprefix(REVOKED)] = frozenset(one.record.keys)
-    node.trust.paces.clear()
+        if _fits(node, one, now):
+            node.book.keep(one)
+            if place.kind == INFO and place.owner != node.me:
+                node.trust.learn(one)
+            elif isinstance(one.record, Revoked):
+                node.trust.revoked[place.kind.removeprefix(REVOKED)] = frozenset(one.record.keys)
+        elif place.owner != node.me:
+            went += one.record.sig is not None
+        elif place.kind in ENERGY:
+            with suppress(WireError):  # larger than any that we made
+                node.keep(place, wire.encode(wire.keys_of(one.payload)))
     return went
+
+
+def _fits(node: Node, held: Held, now: float) -> bool:
+    assert node.trust is not None
+    try:
+        return node.trust.admits(held, None, now)
+    except WireError:
+        return False

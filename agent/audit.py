@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from agent.accounts import Settled, account, entries, posted, replay
 from agent.own import iso
-from agent.settlement import KEEP_S, Settled, account, entries, posted, replay
+from agent.settlement import KEEP_S
 
 REACH_S = KEEP_S + 7200  # a correction is booked no later than this after its slot
 

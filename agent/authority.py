@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent import bundle, notary, private, seal, wire
+from agent import bundle, durable, notary, private, seal, wire
 from agent.bundle import Bundle, BundleError
 from agent.certs import NODE_DAYS, Certified, dated, expired
 from agent.events import Issued, Warned
@@ -121,7 +121,7 @@ def _issue(trust: Path, authority: Authority, id_: str, key: bytes, operator: bo
     pem = authority.issue(id_, key, operator, NODE_DAYS, dated(unix_s))
     path = trust / ISSUED / f"{id_}.pem"
     private.folder(path.parent)
-    private.write(path, (path.read_bytes() if path.exists() else b"") + pem)
+    durable.write(path, (path.read_bytes() if path.exists() else b"") + pem)
     return seal.der_of(pem)
 
 
@@ -139,7 +139,7 @@ def request(trust: Path, own_id: str) -> bytes:
     path = trust / REQUEST
     if not path.exists():
         private.folder(trust)
-        private.write(path, seal.key_pem(seal.new_key()))
+        durable.write(path, seal.key_pem(seal.new_key()))
     return notary.request(own_id, seal.key_of(path.read_bytes()))
 
 
@@ -174,8 +174,8 @@ def install(trust: Path, data: bytes, own_id: str, unix_s: float, clock_good: bo
     if there == files:
         return new, False
     private.write_all(trust, files)
-    private.remove(trust / REQUEST)
-    private.remove(trust.parent / MET)  # whom it met before counts no more: the bundle's addresses are tried again
+    durable.remove(trust / REQUEST)
+    durable.remove(trust.parent / MET)  # whom it met before counts no more: the bundle's addresses are tried again
     return new, True
 
 
@@ -217,7 +217,7 @@ def install_renewed(trust: Path, cert_b64: str) -> bool:
         raise SealError("the new certificate is not for this node's key")
     if new.to_unix <= member.to_unix:
         return False
-    private.write(trust / CERT, seal.pem_of(base64.b64decode(cert_b64)))
+    durable.write(trust / CERT, seal.pem_of(base64.b64decode(cert_b64)))
     return True
 
 

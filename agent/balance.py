@@ -170,20 +170,17 @@ def _watch(node: Node, now: float) -> None:
 
 def _plan(node: Node, now: float) -> None:
     mine, mode = node.balance, node.balance.zone.mode
-    if mode is not None:
-        mine.mode = mode
-        mine.began = mine.began or mine.verdict.share is not None
-        if not mine.began:
-            mine.guards.lost_s = None  # nothing was lost yet: at the start warming up is all there is to wait for
-        view = mine.zone.view(_ages(node, now), node.net.heard, node.net.nodes, mine.hertz(now))
-        mine.verdict = mine.guards.step(view, node.me, mine.zone.day(node.unix_s(now)), mode, now)
-        return
-    why = "nobody in this zone has a [feeder]"
-    if mine.zone.feeders:
+    if mode is None:
         said = ", ".join(f"{id_} says {known.kind}" for id_, known in sorted(mine.zone.feeders.items()))
-        why, mine.guards.lost_s = f"the zone cannot hang on both: {said}", now
-    mine.verdict = Verdict(None, why)
-    mine.guards.closure.forget()
+        why = f"the zone cannot hang on both: {said}" if said else "nobody in this zone has a [feeder]"
+        mine.verdict = mine.guards.lose(why, now)
+        return
+    mine.mode = mode
+    if not mine.began:
+        mine.guards.lost_s = None  # nothing was lost yet: at the start warming up is all there is to wait for
+    view = mine.zone.view(_ages(node, now), node.net.heard, node.net.nodes, mine.hertz(now))
+    mine.verdict = mine.guards.step(view, node.me, mine.zone.day(node.unix_s(now)), mode, now)
+    mine.began = mine.began or mine.verdict.share is not None
 
 
 def _ages(node: Node, now: float) -> dict[str, float]:

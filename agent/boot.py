@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-from agent import card, root
+from agent import card, durable, root
 from agent.boot_parts import Places, Told, join_wifi, names, open_ssh, read
 from agent.boot_trust import trust
 from agent.config import Config, ConfigError
@@ -87,7 +87,7 @@ def _settings(places: Places, found: Mapping[str, Path], renamed: list[str], tol
             _lead(places, link)
             return config
     told.say(f"Settings: {line}. Until there are good ones, this node runs without meters", *renamed, *problems)
-    return _put(places, "default", {"grid.toml": DEFAULT.format(id=_default_id(places)).encode()})
+    return _put(places, "default", {"grid.toml": DEFAULT.format(id=f"node-{_serial(places.root)}").encode()})
 
 
 def _taken(places: Places, found: Mapping[str, Path]) -> tuple[str, tuple[str, ...], Config | None]:
@@ -155,7 +155,7 @@ def _put(places: Places, name: str, texts: Mapping[str, bytes]) -> Config:
 
 def _lead(places: Places, link: Path) -> None:
     os.makedirs(places.root / "etc", mode=0o755, exist_ok=True)
-    card.link(places.root / "etc/grid", str(link))
+    durable.link(places.root / "etc/grid", str(link))
 
 
 def _put_in(home: Path, name: str, texts: Mapping[str, bytes]) -> Config:
@@ -163,9 +163,9 @@ def _put_in(home: Path, name: str, texts: Mapping[str, bytes]) -> Config:
     if not (link.is_symlink() and os.readlink(link) == folder.name and _good(link)):
         for file, data in texts.items():
             os.makedirs((folder / file).parent, mode=0o755, exist_ok=True)
-            card.write(folder / file, data, 0o644)
+            durable.update(folder / file, data, 0o644)
         root.load(folder / "grid.toml")
-        card.link(link, folder.name)
+        durable.link(link, folder.name)
     for other in home.glob("config-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -179,15 +179,6 @@ def _good(link: Path) -> bool:
     except ConfigError:
         return False
     return True
-
-
-def _default_id(places: Places) -> str:
-    """A name by which one card can be told from others; the same at each boot."""
-    try:
-        before = re.search('^id = "(node-[0-9a-f]{4})"$', (places.data / "boot/config-default/grid.toml").read_text(), re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
-        before = None
-    return before[1] if before else f"node-{_serial(places.root)}"
 
 
 def _serial(base: Path) -> str:
@@ -211,9 +202,9 @@ def _tell(places: Places, told: Told) -> None:
     try:
         if not status.exists() or status.read_bytes() != text:
             with card.writable(places.boot, places.mount):
-                card.write(status, text)
+                durable.update(status, text)
     except OSError as error:
         told.problems.append(f"{STATUS} cannot be written: {error.strerror or error}")
     first = ["From the boot partition, at the last start:"] if told.problems else []
     problems = [*first, *told.problems[:MOST], *(["..."] if len(told.problems) > MOST else [])]
-    card.write(places.run / "problems", "".join(f"{problem}\n" for problem in problems).encode(), 0o644)
+    durable.update(places.run / "problems", "".join(f"{problem}\n" for problem in problems).encode(), 0o644)

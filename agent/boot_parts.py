@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import card, wifi
+from agent import durable, wifi
 from agent.config import Config, ConfigError
 
 LARGEST = 256 * 1024  # bytes: nobody's settings are larger, and a Pi has little memory
@@ -49,13 +49,13 @@ def names(config: Config, places: Places, found: Mapping[str, Path], told: Told)
     kernel = places.root / "proc/sys/kernel/hostname"
     if kernel.exists():
         kernel.write_text(name)
-    card.write(etc / "hostname", f"{name}\n".encode(), 0o644)
+    durable.update(etc / "hostname", f"{name}\n".encode(), 0o644)
     hosts = f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {name}\n"
-    card.write(etc / "hosts", hosts.encode(), 0o644)
+    durable.update(etc / "hosts", hosts.encode(), 0o644)
     wanted = config.node.time_zone
     zone = wanted or "Etc/UTC"
     if (places.root / "usr/share/zoneinfo" / zone).is_file():
-        card.link(etc / "localtime", f"/usr/share/zoneinfo/{zone}")
+        durable.link(etc / "localtime", f"/usr/share/zoneinfo/{zone}")
     elif wanted:
         problem = f"grid.toml: node.time_zone: there is no {wanted!r}. Write one such as Europe/Berlin"
         told.say("Time zone: as before, or UTC", problem)
@@ -71,12 +71,12 @@ def join_wifi(config: Config, places: Places, found: Mapping[str, Path], told: T
     for name, text in texts.items():
         private = name.startswith("var/")
         os.makedirs((places.root / name).parent, mode=0o700 if private else 0o755, exist_ok=True)
-        card.write(places.root / name, text.encode(), 0o600 if private else 0o644)
+        durable.update(places.root / name, text.encode(), 0o600 if private else 0o644)
     for path in [*known.glob("*.psk"), *known.glob("*.open")]:
         if f"var/lib/iwd/{path.name}" not in texts:
             path.unlink()
     if networks:
-        card.write(wanted, b"", 0o644)  # iwd's unit starts only if it is there
+        durable.update(wanted, b"", 0o644)  # iwd's unit starts only if it is there
     else:
         wanted.unlink(missing_ok=True)
 
@@ -96,7 +96,7 @@ def _wifi(places: Places, path: Path | None) -> tuple[wifi.Wifi | None, str, tup
         else:
             try:
                 os.makedirs(kept.parent, mode=0o755, exist_ok=True)
-                card.write(kept, data, 0o600)
+                durable.update(kept, data, 0o600)
             except OSError as error:
                 problems = (f"wifi.toml cannot be kept on the card: {error.strerror}",)
             return settings, "wifi.toml was taken", problems
@@ -131,7 +131,7 @@ def open_ssh(config: Config, places: Places, found: Mapping[str, Path], told: To
                 problems.append("ssh.pub: each line must be a public key, 'ssh-ed25519 AAAA... name'. Others are left out")
     allowed = places.run / "authorized_keys"
     if keys:
-        card.write(allowed, "".join(f"{key}\n" for key in keys).encode(), 0o644)
+        durable.update(allowed, "".join(f"{key}\n" for key in keys).encode(), 0o644)
         told.say(f"SSH: on for {len(keys)} keys: ssh root@{config.node.id}.local", *problems)
     else:
         allowed.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent import authority, bundle, card, private
+from agent import authority, bundle, card, durable, private
 from agent.address import Address
 from agent.boot_parts import Places, Told, read
 from agent.bundle import BundleError
@@ -72,7 +72,11 @@ def _bundles(config: Config, places: Places, folder: Path, found: Mapping[str, P
             yield f"{path.name} is not read. Its name must end in .bundle; Windows hides endings such as .txt"
         if not name.endswith(".bundle"):
             continue
-        data = read(path)
+        try:
+            data = read(path)
+        except OSError as error:
+            yield f"{path.name} cannot be read: {error.strerror or error}"
+            continue
         if name != f"{config.node.id}.bundle" and (first or config.network.create is not None):
             continue  # for others, from here
         try:
@@ -94,22 +98,24 @@ def _admit(config: Config, places: Places, state: Path, told: Told) -> None:
     os.makedirs(marks, mode=0o700, exist_ok=True)
     for mark in marks.iterdir():
         if mark.name not in config.network.admit and mark.suffix != ".new":
-            card.write(mark, AGAIN.encode(), 0o600)
+            durable.update(mark, AGAIN.encode(), 0o600)
     met, left = _met(state), list[str]()
     with private.as_owner(state):
         before = authority.admitted(state / "trust")
     for id_ in config.network.admit:
         path, mark = places.boot / f"{id_}.bundle", marks / id_
-        word = mark.read_text() if mark.exists() else (LEFT if id_ in before else "")
+        word = mark.read_text(errors="replace") if mark.exists() else ""
+        if word not in (BEGUN, LEFT, AGAIN):  # none, or the card has lost it
+            word = LEFT if id_ in before else ""
         try:
             if word != LEFT:
-                card.write(mark, BEGUN.encode(), 0o600)
+                durable.update(mark, BEGUN.encode(), 0o600)
                 if not _whole(path, id_, state / "trust", word):
                     with private.as_owner(state):
                         text = authority.make_bundle(state / "trust", id_, (_address(config),))
                     with card.writable(places.boot, places.mount):
-                        card.write(path, text.encode())
-                card.write(mark, LEFT.encode(), 0o600)
+                        durable.update(path, text.encode())
+                durable.update(mark, LEFT.encode(), 0o600)
             if id_ in met and path.exists():
                 with card.writable(places.boot, places.mount):
                     path.unlink()

@@ -49,8 +49,8 @@ def _no_delay(client: Client, data: Any, sock: Any) -> None:
 class Bus:
     """One connection to one broker. Whatever comes in goes to `put`; whatever goes out is retained.
 
-    What the broker is too slow for waits here, by reference: paho would hold a condition variable and 1.7 KB for each.
-    Of the counters each is written by one thread alone, so that neither needs a lock: paho calls back with its own locks held.
+    What the broker is too slow for waits here, by reference: paho would hold a condition variable and 1.7 KB for each. Both the
+    agent's thread and paho's hand it on. Neither ever waits for the other there, because paho calls back with its locks held.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class Bus:
         client.max_inflight_messages_set(INFLIGHT)
         client.max_queued_messages_set(0)
         self._waiting: deque[tuple[str, bytes]] = deque()
-        self._given = 0  # messages that paho was given by the agent's thread
-        self._freed = 0  # of these, those that are out and that no waiting one followed; by paho's thread
+        self._giving = threading.Lock()
+        self._shown = 0  # messages of QoS 0 that paho was given; written by the agent's thread alone
+        self._given = 0  # of QoS 1; by who has the lock
+        self._out = 0  # those of both that are written or acknowledged; by paho's thread alone
         client.on_publish = self._on_publish
         client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]  # annotated int, only compared and slept
         client.will_set(status, b"offline", qos=1, retain=True)
@@ -87,14 +89,28 @@ class Bus:
             return
         if sure:
             self._waiting.append((topic, payload))
-            if self._given - self._freed >= INFLIGHT:
-                return  # of those under way one at least is not acknowledged yet: that takes the oldest along
+            self._give()
+        else:
+            self._shown += 1
+            self._client.publish(topic, payload, qos=0, retain=True)
+
+    def _give(self) -> None:
+        """Hand on what waits, as far as there is room. One thread at a time, so that the order stays.
+
+        Who finds another at it leaves its message or its room to that one, which looks again after it has let go of the lock.
+        """
+        while self._waiting and self._has_room() and self._giving.acquire(blocking=False):
             try:
-                topic, payload = self._waiting.popleft()
-            except IndexError:
-                return  # one was acknowledged just now
-        self._given += 1
-        self._client.publish(topic, payload, qos=1 if sure else 0, retain=True)
+                waiting = self._waiting
+                if waiting and self._has_room():
+                    topic, payload = waiting.popleft()
+                    self._given += 1
+                    self._client.publish(topic, payload, qos=1, retain=True)
+            finally:
+                self._giving.release()
+
+    def _has_room(self) -> bool:
+        return self._shown + self._given - self._out < INFLIGHT
 
     def close(self) -> None:
         self._client.disconnect()
@@ -104,8 +120,9 @@ class Bus:
         self, client: Client, data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if not reason.is_failure:
-            self._waiting.clear()  # all is told again
-            self._freed = self._given
+            self._waiting = deque()  # all is told again; in a new one, for somebody may just take from the old one
+            client.drop_out_messages()  # paho would send them once more, after what is newer
+            self._out = self._shown + self._given
             # of a command it counts at once whether the broker shall keep it
             options = {
                 topic: SubscribeOptions(1, noLocal=True, retainAsPublished=topic.startswith(COMMAND)) for topic in self._topics
@@ -119,12 +136,8 @@ class Bus:
         self._put(Disconnected())
 
     def _on_publish(self, client: Client, data: Any, mid: int, reason: ReasonCode, properties: Properties) -> None:
-        try:
-            topic, payload = self._waiting.popleft()
-        except IndexError:
-            self._freed += 1
-        else:
-            client.publish(topic, payload, qos=1, retain=True)
+        self._out += 1
+        self._give()
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         self._put(Heard(message.topic, bytes(message.payload[:KEEP_BYTES]), bool(message.retain)))

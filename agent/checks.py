@@ -1,11 +1,16 @@
-"""Contradictions in what a configuration says of the battery, the feeder, the frequency and the loads' own meters."""
+"""Contradictions, and what is doubtful, in what a configuration says of battery, feeder, frequency and the loads' own meters."""
+
+from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.forms import toml
 from agent.keys import Row, Sheet
+
+if TYPE_CHECKING:
+    from agent.config import Config
 
 
 def balance(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]], meters: Iterable[Row], loads: Iterable[Row]) -> None:
@@ -33,6 +38,18 @@ def balance(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]], meters: Itera
     if row is not None and battery.get("control", "none") != "none" and row.values.get("port") is row.values.get("host") is None:
         what = f"no set-point reaches {battery['meter']!r}, which is on a pin"
         sheet.say(("battery", "control"), what, "Set-points go over Modbus: give that meter a port or a host")
+
+
+def doubts(config: Config) -> list[str]:
+    """What a configuration may say and hardly means, as "path: what. way out": nothing of it keeps a node from running."""
+    rated_w, feeder = config.node.rated_w, config.feeder
+    if feeder is None or feeder.kind != "generator" or feeder.import_limit_w <= rated_w:
+        return []
+    made_w = feeder.import_limit_w
+    what = (
+        f"{rated_w} W is less than the {made_w} W of this node's generator, and a record beyond 1.2 times rated_w is not believed"
+    )
+    return [f"node.rated_w: {what}. Write rated_w = {made_w} or more: what the generator gives flows through this node"]
 
 
 def _meter(

@@ -1,22 +1,17 @@
 """A closed network on this node's disk: its member's seal for the core, and the secrets that it makes for its own broker."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import broker, private
+from agent import broker, broker_conf, durable, private, seal
 from agent.bus import Login
 from agent.certs import Certified
+from agent.config import Config
+from agent.seal import Member
 from agent.trust import Trust
-
-if TYPE_CHECKING:
-    from agent.config import Config
-    from agent.seal import Member
 
 TRUST, SECRETS = "trust", "broker.json"
 
@@ -35,21 +30,19 @@ class Sealed:
     """A member's seal as the core takes it."""
 
     def __init__(self, member: Member) -> None:
-        from agent import seal
-
-        self._seal, self._member = seal, member
+        self._member = member
         self.network, self.cert = member.network, member.cert
 
     def sign(self, topic: str, body: bytes) -> bytes:
         return self._member.sign(topic, body)
 
     def verify(self, key: bytes, topic: str, payload: bytes) -> bool:
-        return self._seal.verify(key, topic, payload)
+        return seal.verify(key, topic, payload)
 
     def certified(self, cert: str) -> Certified | None:
         try:
-            return self._seal.certified(cert, self._member.ca)
-        except self._seal.SealError:
+            return seal.certified(cert, self._member.ca)
+        except seal.SealError:
             return None
 
 
@@ -65,27 +58,21 @@ class Closed:
 
     @property
     def login(self) -> Login:
-        return Login(broker.AGENT, self.secrets.password, f"agent-{os.urandom(8).hex()}")
+        return Login(broker_conf.AGENT, self.secrets.password, f"agent-{os.urandom(8).hex()}")
 
     def broker(self, tls_port: int, read_port: int | None) -> broker.Closed:
-        users = ((broker.AGENT, self.secrets.password), (broker.PERSON, self.secrets.token))
-        return broker.Closed(self.folder, tls_port, read_port, "".join(broker.password_line(*user) for user in users))
+        users = ((broker_conf.AGENT, self.secrets.password), (broker_conf.PERSON, self.secrets.token))
+        passwords = "".join(broker_conf.password_line(*user) for user in users)
+        return broker.Closed(self.folder, tls_port, read_port, passwords)
 
 
 def is_closed(config: Config) -> bool:
     """Is this node a member of a closed network, whatever its configuration says? Raises OSError, ValueError."""
-    folder = config.state.dir / TRUST
-    if (folder / private.PENDING).exists():
-        private.finish(folder)
-    return (folder / "ca.pem").exists() or (folder / "node.pem").exists()
+    return seal.is_member(config.state.dir / TRUST)
 
 
 def load(config: Config) -> Closed | None:
-    """None: an open node. Raises SealError when it is a closed one that cannot be, OSError."""
-    if not is_closed(config):
-        return None
-    from agent import seal
-
+    """None: an open node. Raises SealError when it is a closed one that cannot be."""
     folder = (config.state.dir / TRUST).absolute()
     member = seal.Member.load(folder)
     if member is None:
@@ -117,7 +104,7 @@ def _secrets(folder: Path) -> Secrets:
     new = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
     try:
         with private.as_owner(folder):
-            private.write(folder / SECRETS, msgspec.json.encode(new))
+            durable.write(folder / SECRETS, msgspec.json.encode(new))
     except OSError:
         pass  # the store says so for all files
     return new

@@ -1,6 +1,6 @@
 """Siblings that flood us: cut off at the broker for a pause that doubles, so that neither the meter nor the others suffer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.bucket import Bucket
@@ -44,27 +44,32 @@ class Cuts:
 
     def any(self, sibling: str, dialled: Sequence[str], now: float) -> str | None:
         """A record came by this sibling: who is to be cut now, if that is more than a network can have to tell."""
-        account = _account(self.all, sibling)
-        bucket = self.all.get(account)
-        if bucket is None:
-            bucket = self.all[account] = Bucket(ALL_S, ALL_BURST, ALL_BURST, now)
-        if bucket.take(now):
-            return None
-        bucket.level = ALL_BURST
-        return self._cut(account if account is not None else self._suspect(dialled, None), now)
+        return self._count(self.all, sibling, ALL_S, ALL_BURST, dialled, now)
 
     def wrong(self, sibling: str | None, dialled: Sequence[str], now: float) -> str | None:
         """Something wrong came by this sibling: who is to be cut for it now, if anybody."""
         one = self.siblings.get(sibling) if sibling is not None else None
         if one is not None and one.cleared_s is not None and now - one.cleared_s < CLEARED_S:
             sibling = None
-        account = _account(self.bad, sibling)
-        bucket = self.bad.get(account)
+        return self._count(self.bad, sibling, BAD_S, BAD_BURST, dialled, now)
+
+    def _count(
+        self,
+        accounts: dict[str | None, Bucket],
+        sibling: str | None,
+        rate: float,
+        burst: float,
+        dialled: Sequence[str],
+        now: float,
+    ) -> str | None:
+        # only a broker that we dial can invent inboxes: what lies in too many is laid to those
+        account = sibling if sibling in accounts or len(accounts) < MOST else None
+        bucket = accounts.get(account)
         if bucket is None:
-            bucket = self.bad[account] = Bucket(BAD_S, BAD_BURST, BAD_BURST, now)
+            bucket = accounts[account] = Bucket(rate, burst, burst, now)
         if bucket.take(now):
             return None
-        bucket.level = BAD_BURST  # the pause is the answer; after it the count begins anew
+        bucket.level = burst  # the pause is the answer; after it the count begins anew
         return self._cut(account if account is not None else self._suspect(dialled, None), now)
 
     def after(self, sibling: str, dialled: Sequence[str], idle_s: float, now: float) -> str | None:
@@ -89,7 +94,7 @@ class Cuts:
         if id_ is None or self.is_cut(id_):
             return None
         old = self.siblings.get(id_)
-        pause_s = PAUSE_S if old is None or now - old.since_s > GOOD_S else min(LONGEST_S, 2 * old.pause_s)
+        pause_s = PAUSE_S if old is None else min(LONGEST_S, 2 * old.pause_s)
         self.siblings[id_] = Cut(pause_s, now, now + pause_s)
         return id_
 
@@ -102,8 +107,3 @@ class Cuts:
         for id_ in good:
             del self.siblings[id_]
         return back, good
-
-
-def _account(accounts: Mapping[str | None, Bucket], sibling: str | None) -> str | None:
-    """Whose account it goes to. Only a broker that we dial can invent inboxes: what lies in too many is laid to those."""
-    return sibling if sibling in accounts or len(accounts) < MOST else None

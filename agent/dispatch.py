@@ -43,9 +43,7 @@ class Settings:
     """What everybody must have alike: agent/guards.py compares its digest. Parts in thousandths."""
 
     bias_pm: int = 1050  # islands: set-points count on 5 % more than is firm, so that the generator is full and batteries regulate
-    bias_dis_pm: int = (
-        100  # ... but by no more than this part of what batteries can give: droop asks 0.25 Hz for it, not the shedding
-    )
+    bias_dis_pm: int = 100  # ... but no more than this part of what batteries can give: for it droop asks 0.25 Hz, no shedding
     band_s: int = 900  # time-to-go over which a battery goes from nothing to full power: no step in need makes a greater one here
     margin_pm: int = 4  # of the demand must be left over before an opened block returns
     target_pm: int = 1000  # state of charge up to which batteries charge from firm power; above it from sunshine only

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from agent.settlement import Settled
+from agent.accounts import Settled
 from agent.switches import Manual
 from drivers.reading import Lamp, Reading
 

@@ -96,13 +96,11 @@ class Guards:
     def step(self, view: View, own: str, day: int, mode: Mode, now: float) -> Verdict:
         """What `own` applies now. `day` is the UTC day number."""
         mine = view.digests.get(own)
-        others = tuple(sorted(node for node in view.table if node != own and view.digests.get(node) != mine))
-        alike = {node: line for node, line in view.table.items() if node not in others}
-        why = self._impossible(view, own, alike, others)
+        alike = {node: line for node, line in view.table.items() if view.digests.get(node) == mine}
+        others = tuple(sorted(view.table.keys() - alike.keys()))
+        why = self._impossible(view, own, alike)
         if why:
-            self.lost_s = now
-            self.closure.forget()
-            return Verdict(None, why, others)
+            return self.lose(why, now, others)
         self.warm = self.warm or view.heard >= view.nodes
         if not self.warm and now - self.started_s < WARM_S:
             return Verdict(None, f"warming up: {view.heard} of {view.nodes} nodes heard", others)
@@ -117,7 +115,13 @@ class Guards:
             return Verdict(share, "nobody shed: nodes are missing and the frequency does not agree", others, closure_w)
         return Verdict(share, "", others, closure_w)
 
-    def _impossible(self, view: View, own: str, alike: Mapping[str, tuple[Flex, float]], others: tuple[str, ...]) -> str:
+    def lose(self, why: str, now: float, others: tuple[str, ...] = ()) -> Verdict:
+        """There can be no plan now, for this reason; when there can be one again, it must stay so for a while first."""
+        self.lost_s = now
+        self.closure.forget()
+        return Verdict(None, why, others)
+
+    def _impossible(self, view: View, own: str, alike: Mapping[str, tuple[Flex, float]]) -> str:
         """Why there can be no plan, which must never be made on a partial sum; or ""."""
         if own not in view.table:
             return "this node's own record is missing"

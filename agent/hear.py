@@ -76,7 +76,7 @@ def take(node: Node, held: Held, now: float) -> None:
         case State():
             _lives(node, place.owner, record, before is None or record.version > before.record.version, now)
         case Info():
-            admit.learnt(node, held, now)
+            admit.learnt(node, held)
             told(node, place.owner, record, now)
             for topic, payload in node.trust.release(place.owner) if node.trust is not None else ():
                 hear(node, topic, payload, False, now)

@@ -126,18 +126,7 @@ def seed_tariff(node: Node, first: bool) -> None:
 
 
 def keep_tariff(node: Node, tariff: Tariff, version: int) -> None:
-    keys = {
-        "import_u": tariff.import_u,
-        "export_u": tariff.export_u,
-        "floor_u": tariff.floor_u,
-        "cap_u": tariff.cap_u,
-        "currency": tariff.currency,
-        "slot_s": tariff.slot_s,
-        "rule": tariff.rule,
-        "from": tariff.from_slot,
-        "by": node.me,
-        "version": version,
-    }
+    keys = {**msgspec.to_builtins(tariff.rates), "by": node.me, "version": version}
     node.book.drop("network", TARIFF)
     node.keep(wire.place(wire.network_topic(TARIFF)), wire.encode(keys))
     node.changed = True

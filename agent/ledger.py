@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from agent import durable
+from agent.accounts import Settled
 from agent.events import Event, Warned
-from agent.settlement import Settled
 
 KEEP_S = 400 * 86_400  # a year's bill and the time to dispute it
 KEEP_BAD = 3  # damaged databases kept for a look
@@ -109,10 +110,7 @@ class Ledger:
                 source.backup(target, pages=256, sleep=0.0)
                 target.execute("PRAGMA journal_mode = DELETE")  # one file, no log beside it
                 _verify(target)
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(new, self.spare)
-            _sync(self.spare.parent)
+            durable.replace(new, self.spare)
         except (OSError, sqlite3.Error, DamageError) as error:
             return f"cannot copy the ledger: {error}: {self.spare}. The copy before stays"
         return ""
@@ -153,7 +151,7 @@ class Ledger:
                 with closing(sqlite3.connect(self.spare)) as spare, closing(sqlite3.connect(new)) as db:
                     _verify(spare)
                     spare.backup(db)
-                os.replace(new, self.path)
+                durable.replace(new, self.path)
                 self._db = self._connect()
                 return text + "going on with the last verified copy"
             except DamageError as error:
@@ -256,11 +254,3 @@ def _primary(error: sqlite3.Error) -> int:
 def _touch(path: Path, how: int = 0) -> None:
     """Make the file, for nobody else to read; SQLite gives its logs the same mode."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600))
-
-
-def _sync(directory: Path) -> None:
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

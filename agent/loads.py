@@ -116,12 +116,12 @@ def rows(node: Node, now: float) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     shed, held, urgent = asks(node)
     for name, one in node.switches.switches.items():
-        manual, each = one.manual is not None and now < one.until_s, one.load.each
+        word, each = one.word(now), one.load.each
         found[name] = {
             "on": one.on,
-            "mode": "manual" if manual else "auto",
-            "until": iso(node.unix_s(now) + one.until_s - now) if manual else None,
-            "wanted": one.manual if manual else not (shed[each] or urgent[each] or (held[each] and not one.on)),
+            "mode": "auto" if word is None else "manual",
+            "until": None if word is None else iso(node.unix_s(now) + one.until_s - now),
+            "wanted": not (shed[each] or urgent[each] or (held[each] and not one.on)) if word is None else word,
             "why": node.whys.get(name, "start"),
             "waits_s": max(0, round(one.load.least_s(one.on) - (now - one.since_s))),
             "class": each,

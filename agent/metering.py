@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
 from agent.config import BatteryConfig, MeterConfig
 from drivers.catalog import find
-from drivers.modbus import Bus, Line, Meter
+from drivers.modbus import Bus, Line
 from drivers.plausible import Plausible
 from drivers.reading import MeterError, Reading, Role, absent, flipped
+from drivers.register_meter import Meter
 from drivers.registers import Map, MapError
 
 if TYPE_CHECKING:

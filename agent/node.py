@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import admit, asks, balance, gone, hear, kept, loads, mend, renewal, slots, summary, wire
+from agent import admit, asks, balance, gone, hear, kept, loads, renewal, slots, summary, upkeep, wire
+from agent.accounts import Settled
 from agent.balance import Balance
 from agent.bucket import Bucket
 from agent.cuts import Cuts
@@ -14,7 +15,6 @@ from agent.events import (
     Bridges,
     Complain,
     Connected,
-    Dial,
     Dialled,
     Disconnected,
     Effect,
@@ -27,21 +27,20 @@ from agent.events import (
     Publish,
     Pulsed,
     Quiet,
-    Renew,
     Save,
     Started,
     Stopping,
     Tick,
     Warned,
 )
-from agent.life import STALE_S, Life
+from agent.life import Life
 from agent.net import Net, Share, mark
 from agent.offer import possible
 from agent.own import Own, Settings
 from agent.records import Book
 from agent.refute import Refute
 from agent.renewal import Renewal
-from agent.settlement import Settled, Settlement
+from agent.settlement import Settlement
 from agent.show import Show
 from agent.siblings import Siblings
 from agent.switches import Switches
@@ -49,12 +48,6 @@ from agent.trust import Trust
 from agent.wire import INFO, STATE, Place, Rates, State, Tariff
 from drivers.reading import Lamp, Reading
 
-REPAIR_S = 30.0  # a sibling whose table differs this long is told everything again
-SWEEP_S = 10.0
-BEHIND_S = 60.0  # how far behind with reading we may be before the silence of the others counts all the same
-CALM_S, RUBBISH = 20.0, 1000  # so long after a flood, and for so many topics that could not be mended, the broker is renewed
-UNPROVEN_S = 600.0  # an id that nobody vouches for and that never lived is let go
-DIAL_S = 10.0  # between tries of an address in [network] join
 MEND_S, MEND_BURST = 100.0, 200.0  # canonical topics rewritten a second, at the most
 
 
@@ -160,7 +153,7 @@ class Node:
                 balance.point_set(self, event, now)
             case Tick():
                 self.unix_less_now, self.clock_good = event.unix_s - now, event.clock_good
-                self._tick(now)
+                upkeep.tick(self, now)
             case Connected():
                 self.connected = True
                 self._connected(now)
@@ -264,61 +257,7 @@ class Node:
             self.net.widen(node, state.rated_w)
         balance.heard(self, node, state)
 
-    # what time brings
-
-    def _tick(self, now: float) -> None:
-        self.own.tick(now)
-        # judged as of the moment up to which all that came is read: under a flood the silence may be ours
-        for node in list(self.life.expire(max(self.idle_s, now - BEHIND_S))):
-            self.out.append(Complain(f"{node} is stale: nothing new from it for {STALE_S:.0f} s"))
-            self.weigh(node, now)
-        hear.answer(self, self.refute.tick(now), now)
-        admit.tick(self, now)
-        if self.own.due(now):
-            self.speak(now)
-        parting = [id_ for id_, edge in self.siblings.edges.items() if edge.parted_s is not None]
-        if self.siblings.tick(now):
-            for id_ in parting:
-                if self.siblings.edges[id_].parted_s is None:
-                    gone.empty_inbox(self, id_)
-            self.relate(now)
-        for address, at_s in self.seeds.items():
-            if now >= at_s:
-                self.seeds[address] = now + DIAL_S
-                self.out.append(Dial(address))
-        if now - self.swept_s >= SWEEP_S:
-            self.swept_s = now
-            self._sweep(now)
-        mend.tick(self, now)
-        slots.tick(self, now)
-        balance.tick(self, now)
-        summary.tick(self, now)
-
-    def _sweep(self, now: float) -> None:
-        renewal.tick(self, now)
-        for node in [n for n in self.book.nodes if n not in ("network", self.me) and not self.book.get(n, INFO)]:
-            age_s = self.life.age_s(node, now)
-            if not self.life.proven(node) and (age_s is None or age_s > UNPROVEN_S):
-                for held in list(self.book.nodes[node].values()):
-                    gone.clear(self, held)
-                self.life.drop(node)
-                self.weigh(node, now)
-        self.out += self.show.alert("clocks", slots.clocks(self, now), self.unix_s(now))
-        self.out += [Dial(address, asks.PROBE) for address in self.siblings.probes(lambda id_: not self.transport.get(id_), now)]
-        behind = [id_ for id_, since_s in self.differs.items() if self.life.fresh(id_) and now - since_s > REPAIR_S]
-        if behind and now - self.repaired_s > REPAIR_S:
-            self.repaired_s = now
-            self.out += [Publish(held.place.topic, held.payload, sure=True) for held in self.book.slow()]
-        if self.left and not self.purged and all(edge.parted_s is None for edge in self.siblings.edges.values()):
-            self.purged = True
-            for node in [n for n in self.book.nodes if n not in ("network", self.me)]:
-                gone.bury(self, node, keep_info=False, now=now)
-        if self.unmended > RUBBISH and now - self.show.refusals.last_s > CALM_S and not self.settings.shared:
-            self.unmended = 0
-            self.out += [Complain("the broker is renewed: it held more rubbish than could be cleared"), Renew()]
-        if self.unsaved or "disk" in self.show.alerts:  # what the disk refused goes with the next that it takes
-            self.unsaved = False
-            self.out.append(kept.records(self))
+    # the broker comes and goes, and the end
 
     def _connected(self, now: float) -> None:
         """A broker may have lost everything: tell it all again, records before the view that counts them."""

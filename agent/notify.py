@@ -5,6 +5,8 @@ import signal
 import socket
 from pathlib import Path
 
+from agent import durable
+
 BEAT_S = 20.0  # a third of the unit's WatchdogSec
 LATEST_S = 30.0  # a node whose broker does not come is up as well: its watchdog must run, and the boot go on
 LONGEST = 200  # characters of a status
@@ -67,9 +69,7 @@ def tell_broker(config: Path, told: str | None) -> None:
         return
     path = Path(told)
     before = Path(path.read_text().strip()) if path.exists() else config
-    new = path.with_name(path.name + ".tmp")
-    new.write_text(f"{config}\n")
-    os.replace(new, path)
+    durable.write(path, f"{config}\n".encode(), to_disk=False)  # in memory
     if before != config:
         _end(before)
 

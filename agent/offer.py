@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from agent import wire
 from agent.dispatch import Flex
@@ -71,12 +73,16 @@ def loads(own: Own, switches: Switches, now: float) -> tuple[int, int, int, int]
     if consumed_w is not None:
         _share_out(own, switches, base_w)
     first, second, third, fourth = switches.wanted(base_w, now)
-    most_w = own.settings.rated_w * 6 // 5
-    return _capped((first, second, third, fourth), most_w)
+    return _capped((first, second, third, fourth), _most_w(own))
+
+
+def _most_w(own: Own) -> int:
+    """More than that nobody would believe of this connection, as `believed` and `possible` say."""
+    return own.settings.rated_w * 6 // 5
 
 
 def _capped(load: tuple[int, int, int, int], most_w: int) -> tuple[int, int, int, int]:
-    """No more than the connection carries, or nobody would believe the record; the flexible give way."""
+    """No more than the connection carries; the flexible give way."""
     left_w, capped = most_w, []
     for watts in load:
         capped.append(min(watts, left_w))
@@ -111,13 +117,13 @@ def _given_w(own: Own) -> int:
 def flex(own: Own, load: tuple[int, int, int, int], applied_w: int, trusted: bool) -> Flex:
     """The offer, with `load` as `loads` says. `trusted`: the battery does what it is told, so it is offered."""
     account, battery, feeder = own.account, own.settings.battery, own.settings.feeder
-    most_w = own.settings.rated_w * 6 // 5
+    most_w = _most_w(own)
     sun_w = (account.produced_w or 0) - max(0, -_steered_w(own)) - max(0, _given_w(own))
     dis_w = chg_w = soc_wh = cap_wh = 0
-    reading = _good(own, battery.meter) if battery is not None else None
-    if battery is not None and reading is not None and "soc_pct" in reading.values:
+    soc_pct = charge_pct(own, battery.meter) if battery is not None else None
+    if battery is not None and soc_pct is not None:
         cap_wh = battery.energy_wh
-        soc_wh = min(cap_wh, max(0, round(cap_wh * reading.values["soc_pct"] / 100)))
+        soc_wh = min(cap_wh, max(0, round(cap_wh * soc_pct / 100)))
         if battery.written and trusted:
             most_battery_w = min(battery.power_w, most_w)
             dis_w = min(most_battery_w, soc_wh * 3600 // LASTS_S)
@@ -160,20 +166,10 @@ def possible(state: wire.State) -> bool:
 
 def offered(said: wire.Flex) -> Flex:
     """As the plan takes it. What a feeder can do counts only where one is."""
-    fed = said.kind is not None
-    return Flex(
-        load=said.load,
-        pv_w=said.pv_w,
-        dis_w=said.dis_w,
-        chg_w=said.chg_w,
-        ttg_s=said.ttg_s,
-        soc_wh=said.soc_wh,
-        cap_wh=said.cap_wh,
-        firm_w=said.firm_w if fed else 0,
-        applied_w=said.applied_w,
-        slack_w=said.slack_w if fed else None,
-        export_w=said.export_w if fed else None,
-    )
+    flex = msgspec.convert(said, Flex, from_attributes=True)
+    if said.kind is None and (flex.firm_w, flex.slack_w, flex.export_w) != (0, None, None):
+        return replace(flex, firm_w=0, slack_w=None, export_w=None)
+    return flex
 
 
 def apart(new: Flex, old: Flex, deadband_w: int) -> bool:

@@ -1,4 +1,4 @@
-"""Files that only the node's own user may read: so from their first byte, whole or not there, safe from a power cut."""
+"""Directories of files that only the node's own user may read; files that belong together, all of them or none."""
 
 import base64
 import os
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+
+from agent import durable
 
 PENDING = "pending"  # what is about to be written, as a whole
 
@@ -18,29 +20,13 @@ def folder(path: Path) -> None:
         path.chmod(0o700)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Put a file 0600 in the place of the one before: write, fsync, rename, fsync of the directory. Raises OSError.
-
-    A power cut leaves the old or the new (man 2 rename). A leftover of an earlier try is no open door: O_EXCL and
-    O_NOFOLLOW make the new one ours alone.
-    """
-    new = path.with_name(path.name + ".tmp")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    sync(path.parent)
-
-
 def write_all(directory: Path, files: Mapping[str, bytes]) -> None:
     """Put several files that belong together: all of them, or none. Raises OSError.
 
     They are first written down as one; what a power cut leaves half done `finish` does to its end.
     """
     folder(directory)
-    write(directory / PENDING, msgspec.json.encode({name: base64.b64encode(data).decode() for name, data in files.items()}))
+    durable.write(directory / PENDING, msgspec.json.encode({name: base64.b64encode(data).decode() for name, data in files.items()}))
     finish(directory)
 
 
@@ -53,23 +39,8 @@ def finish(directory: Path) -> None:
     for name, text in rows.items():
         path = directory / name
         folder(path.parent)
-        write(path, base64.b64decode(text))
-    remove(directory / PENDING)
-
-
-def remove(path: Path) -> None:
-    """So that it does not come back after a power cut. Raises OSError."""
-    path.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(directory: Path) -> None:
-    """Make renames in this directory durable: man 2 fsync, notes on directories."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        durable.write(path, base64.b64decode(text))
+    durable.remove(directory / PENDING)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from enum import Enum
 from hashlib import blake2b
 
 from agent import wire
+from agent.decode import decode
 from agent.wire import Place, Record, WireError
 
 MAX_NODES = 10_000  # 100,000 invented ids must not fill a Pi; each id costs about 1 KB here and as much in the broker
@@ -63,7 +64,7 @@ class Book:
         if held is not None and held.payload == payload:
             return Verdict.SAME, held
         self._room_for(place)  # first: a flood of invented ids must not cost a decoding each
-        new = Held(place, payload, digest(payload), wire.decode(place, payload))
+        new = Held(place, payload, digest(payload), decode(place, payload))
         if held is None:
             if new.record.version - self.newest(place.owner, new.record.version) > MAX_JUMP:
                 raise WireError("version jumped more than 2^32")
@@ -79,7 +80,7 @@ class Book:
 
     def made(self, place: Place, payload: bytes) -> Held:
         """A record that this node makes now. Raises WireError when it is none, never for a version that it had to jump to."""
-        return Held(place, payload, digest(payload), wire.decode(place, payload))
+        return Held(place, payload, digest(payload), decode(place, payload))
 
     def _room_for(self, place: Place) -> None:
         kinds = self.nodes.get(place.owner)

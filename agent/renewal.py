@@ -38,15 +38,15 @@ def newest(node: Node, id_: str) -> tuple[str, Certified] | None:
     info, renewed = node.book.get(id_, INFO), node.book.get("network", RENEWED + id_)
     if info is None or not isinstance(info.record, Info) or info.record.cert is None:
         return None
-    first = info.record.cert, node.trust.seal.certified(info.record.cert)
-    said = first[1]
+    cert = info.record.cert
+    said = node.trust.seal.certified(cert)
     if said is None or said.id != id_ or spelled(said.key) in revoked(node, id_):
         return None
     if renewed is not None and isinstance(renewed.record, Renewed):
         later = node.trust.seal.certified(renewed.record.new)
         if later is not None and (later.id, later.key) == (id_, said.key) and later.to_unix > said.to_unix:
             return renewed.record.new, later
-    return first[0], said
+    return cert, said
 
 
 def revoked(node: Node, id_: str) -> list[str]:
@@ -78,7 +78,7 @@ def tick(node: Node, now: float) -> None:
 
 def _alive(node: Node) -> list[tuple[str, Certified]]:
     """Of those who are heard now: the key of a node that is never heard again, stolen perhaps, ends with its certificate."""
-    ids = [id_ for id_ in sorted(node.book.nodes) if id_ == node.me or (node.life.fresh(id_) and not gone.is_gone(node, id_))]
+    ids = [id_ for id_ in sorted(node.book.nodes) if id_ == node.me or node.life.fresh(id_)]
     return [found for id_ in ids if (found := newest(node, id_)) is not None]
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
 
 import msgspec
 
@@ -18,7 +17,7 @@ from agent import config as configuration
 from agent.broker import Broker, Process
 from agent.bus import Bus
 from agent.closed import Closed
-from agent.config import BatteryConfig, Config, ConfigError, FeederConfig, LoadConfig
+from agent.config import Config, ConfigError
 from agent.control import Control
 from agent.events import (
     Answer,
@@ -44,19 +43,15 @@ from agent.events import (
 from agent.lamp import StatusLamp
 from agent.ledger import Copies, Ledger
 from agent.loop import End, Inbox
-from agent.metering import build, period_s
+from agent.metering import build
 from agent.node import Node
-from agent.offer import Battery, Feeder
-from agent.own import MeterSlot, Settings
 from agent.poll import Poll
 from agent.relays import Relays
 from agent.seal import SealError
+from agent.settings import settings
 from agent.store import Store
-from agent.switches import Load
-from agent.version import VERSION
 from agent.watch import Watch
 from drivers import catalog
-from drivers.reading import Role
 from drivers.registers import MapError
 
 log = logging.getLogger("grid")
@@ -73,62 +68,6 @@ def load(path: Path) -> Config:
         configuration.load(path, models=catalog.names())
         raise ConfigError(str(error)) from error
     return config
-
-
-def settings(config: Config, closed: Closed | None = None) -> Settings:
-    """What the core must know of a configuration."""
-    tariff, node = config.tariff, config.node
-    return Settings(
-        id=node.id,
-        zone=node.zone,
-        rated_w=node.rated_w,
-        deadband_w=node.deadband_w,
-        tariff=wire.Tariff(
-            version=0,
-            import_u=tariff.import_u,
-            export_u=tariff.export_u,
-            floor_u=tariff.floor_u,
-            cap_u=tariff.cap_u,
-            currency=tariff.currency,
-            slot_s=tariff.slot_s,
-            rule=tariff.rule,
-        ),
-        meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), period_s(meter)) for meter in config.meters),
-        loads=tuple(_load(load) for load in config.loads),
-        place=node.place,
-        role=node.role,
-        address=str(node.address) if node.address is not None else None,
-        join=_join(config, closed),
-        shared=config.mqtt.shared,
-        agent=VERSION,
-        utc_offset_s=time.localtime().tm_gmtoff,
-        battery=_battery(config.battery) if config.battery is not None else None,
-        feeder=_feeder(config.feeder) if config.feeder is not None else None,
-        nominal_hz=config.frequency.nominal_hz,
-        hertz_meter=config.frequency.meter,
-        load_meters={load.meter: load.name for load in config.loads if load.meter is not None},
-    )
-
-
-def _battery(config: BatteryConfig) -> Battery:
-    written = config.control != "none"
-    return Battery(config.meter, config.power_w, config.energy_wh, written, config.droop, config.deadband_w, config.revert_s)
-
-
-def _feeder(config: FeederConfig) -> Feeder:
-    kind: Literal["grid", "generator"] = "generator" if config.kind == "generator" else "grid"
-    return Feeder(config.meter, kind, config.import_limit_w, config.export_limit_w)
-
-
-def _join(config: Config, closed: Closed | None) -> tuple[str, ...]:
-    """Whom to join: those of the file and of the bundle, or nobody while there shall be a bundle and is none."""
-    if closed is None:
-        return tuple(str(address) for address in config.network.join) if not config.network.closed else ()
-    return tuple(dict.fromkeys([*(str(address) for address in config.network.join), *authority.joins(closed.folder)]))
-
-
-def _load(load: LoadConfig) -> Load:
-    return Load(load.name, load.each, load.rated_w, load.kind, load.safe_on, load.min_on_s, load.min_off_s)
 
 
 def broker(config: Config, directory: Path, put: Callable[[Event], None], closed: Closed | None = None) -> Broker:

@@ -253,6 +253,12 @@ def private_key(key: bytes) -> Ed25519PrivateKey:
 # who we are
 
 
+def is_member(trust_dir: Path) -> bool:
+    """Do these files make their node one of a closed network, be they whole or damaged? Raises OSError, ValueError as `finish`."""
+    private.finish(trust_dir)
+    return (trust_dir / CA).exists() or (trust_dir / CERT).exists()
+
+
 class Member:
     """This node's own part in a closed network: its certificate and its key."""
 
@@ -273,8 +279,7 @@ class Member:
         Such a node must not go on as an open one.
         """
         try:
-            private.finish(trust_dir)
-            if not (trust_dir / CA).exists() and not (trust_dir / CERT).exists():
+            if not is_member(trust_dir):
                 return None
             ca, cert, key = ((trust_dir / name).read_bytes() for name in (CA, CERT, KEY))
         except OSError as error:

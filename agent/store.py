@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from agent import durable
+
 KEEP_BAD = 3  # damaged files kept for a look; a card that rots must not fill up with them
 
 
@@ -60,20 +62,9 @@ class Store:
         return next(filter(None, troubles), "")
 
     def _write(self, name: str, data: bytes) -> str:
-        """Write new, fsync, rename, fsync the directory: man 2 rename, man 2 fsync (notes on directories)."""
         path = self.directory / f"{name}.json"
-        new = path.with_suffix(".new")
         try:
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(File(_check(data), msgspec.Raw(data))))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
-            directory = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            durable.write(path, msgspec.json.encode(File(_check(data), msgspec.Raw(data))))
         except OSError as error:
             return f"cannot keep {name}: {error.strerror}: {path}. Going on from memory; a restart may forget the latest change"
         del self._owed[name]

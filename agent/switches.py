@@ -66,6 +66,10 @@ class Switch:
     drawn_w: int | None = None  # last measured while on
     turns: int = 0
 
+    def word(self, now: float) -> bool | None:
+        """On or off by a person, while that holds."""
+        return self.manual if now < self.until_s else None
+
     def may(self, now: float) -> bool:
         """Whether its minimum time is over."""
         return now - self.since_s >= self.load.least_s(self.on)
@@ -108,8 +112,7 @@ class Switches:
         turns = []
         by_class = sorted(self.switches.values(), key=lambda switch: (-switch.load.each, switch.load.name))
         for switch in by_class:
-            if switch.manual is not None and now >= switch.until_s:
-                switch.manual = None
+            switch.manual = switch.word(now)
             each = switch.load.each
             if switch.on and urgent[each]:
                 turns.append(switch.turn(False, "frequency", now))
@@ -154,9 +157,9 @@ class Switches:
         sums = [0] * CLASSES
         sums[0] = max(0, consumed_w - sum(one.wanted_w(now) for one in self.switches.values() if one.on))
         for switch in self.switches.values():
-            if switch.manual is None or now >= switch.until_s:
+            if (word := switch.word(now)) is None:
                 sums[switch.load.each] += switch.wanted_w(now)
-            elif switch.manual:
+            elif word:
                 sums[0] += switch.wanted_w(now)
         return sums[0], sums[1], sums[2], sums[3]
 
@@ -171,7 +174,7 @@ class Switches:
             name: {
                 "on": one.on,
                 "since": unix_s - int(now - one.since_s),
-                "manual": one.manual if now < one.until_s else None,
+                "manual": one.word(now),
                 "until": unix_s + round(one.until_s - now),
                 "drawn_w": one.drawn_w,
             }

@@ -15,7 +15,7 @@ from agent.wire import DAY_S, MAX_PAST, MAX_UNIX_S, Rates, Tariff
 
 LEAD_S, LEAD_SLOTS = 600, 2  # a change lies this far ahead, so that every node hears of it before its first slot begins
 CLOCK_S = 1_700_000_000  # a clock from before this program was made has lost its time, and would change slots long settled
-NAMES = ("import_u", "export_u", "floor_u", "cap_u", "currency", "slot_s", "rule")
+NAMES = tuple(name for name in Rates.__struct_fields__ if name != "from_slot")  # of what a change may change
 
 
 def rates_at(tariff: Tariff | None, unix_s: float) -> Rates | None:
@@ -33,26 +33,12 @@ def pending(tariff: Tariff, unix_s: float) -> list[Rates]:
 
 def timeline(tariff: Tariff) -> list[Rates]:
     """All rates of the record, newest first."""
-    return [current(tariff), *tariff.past]
+    return [tariff.rates, *tariff.past]
 
 
 def begins_s(rates: Rates) -> int:
     """The moment (unix time) from which they hold."""
     return rates.from_slot * rates.slot_s
-
-
-def current(tariff: Tariff) -> Rates:
-    """The newest rates of the record; they may still be to come."""
-    return Rates(
-        import_u=tariff.import_u,
-        export_u=tariff.export_u,
-        floor_u=tariff.floor_u,
-        cap_u=tariff.cap_u,
-        currency=tariff.currency,
-        slot_s=tariff.slot_s,
-        rule=tariff.rule,
-        from_slot=tariff.from_slot,
-    )
 
 
 def change(tariff: Tariff, wanted: SetTariff, by: str, unix_s: float) -> dict[str, Any]:

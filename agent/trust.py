@@ -155,9 +155,8 @@ class Trust:
 
     def forget(self, id_: str) -> None:
         """Nothing of this node is held any more."""
-        if id_ != self.me.id:
-            self.known.pop(id_, None)
-            self.paces.pop(id_, None)
+        self.known.pop(id_, None)
+        self.paces.pop(id_, None)
 
     # what waits
 
@@ -169,12 +168,18 @@ class Trust:
         before = room.pop(topic, None)
         room[topic] = owner, payload
         self.waiting_bytes += len(payload) - (len(before[1]) if before is not None else 0)
-        if len(room) <= WAITING and self.waiting_bytes <= WAITING_BYTES:
-            return before is None
-        if len(room) <= WAITING:
-            room = max(self.waiting.values(), key=len)
+        fits = before is None
+        if len(room) > WAITING:
+            self._let_go(room)
+            fits = False
+        while self.waiting_bytes > WAITING_BYTES:
+            self._let_go(max(self.waiting.values(), key=len))
+            fits = False
+        return fits
+
+    def _let_go(self, room: dict[str, tuple[str, bytes]]) -> None:
+        """The oldest of a room."""
         self.waiting_bytes -= len(room.pop(next(iter(room)))[1])
-        return False
 
     def release(self, owner: str) -> Iterable[tuple[str, bytes]]:
         """What waited for this node's info, as (topic, payload)."""

@@ -17,6 +17,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
+from agent import durable
+
 PLACE = Path("/opt/grid")
 CURRENT, DONE, TRIAL = "current", "grid-is-complete", ".trial"
 PARTS = ("agent", "drivers", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")  # of a checkout: what its package is made of
@@ -149,28 +151,17 @@ def current(place: Path) -> Path | None:
 
 def switch(place: Path, env: Path) -> None:
     """Let `current` name this one: at every moment it names the old or the new. Raises OSError."""
-    new = place / f".{CURRENT}.new"
-    new.unlink(missing_ok=True)
-    new.symlink_to(env.name)
-    os.replace(new, place / CURRENT)
-    folder = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.link(place / CURRENT, env.name)
 
 
 def begin_trial(place: Path, old: Path) -> None:
     """From here on a power cut means that `old` comes back: `settle`. Raises OSError."""
-    with (place / TRIAL).open("w") as file:
-        file.write(f"{old.name}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    durable.write(place / TRIAL, f"{old.name}\n".encode(), 0o644)
 
 
 def end_trial(place: Path) -> None:
     """What is current now is to stay."""
-    (place / TRIAL).unlink(missing_ok=True)
+    durable.remove(place / TRIAL)
 
 
 def settle(place: Path) -> Path | None:
@@ -179,7 +170,7 @@ def settle(place: Path) -> Path | None:
     if not trial.is_file():
         return None
     with lock(place):
-        old = place / Path(trial.read_text().strip() or "none").name
+        old = place / trial.read_text(errors="replace").strip()
         back = old != current(place) and works(old)
         if back:
             switch(place, old)

@@ -24,7 +24,7 @@ class Watch:
     ) -> None:
         """`told` ($GRID_PROBLEMS): the file that says what was wrong with the boot partition's, until the next boot."""
         self._config, self._load, self._put = config, load, put
-        self._before = _text(told)
+        self._before, self._said = _text(told), ""
         self._stop = threading.Event()
 
     def open(self) -> None:
@@ -39,12 +39,16 @@ class Watch:
         return [] if (folder / PENDING).exists() else [_mark(folder / name) for name in (CA, CERT, KEY)]
 
     def _say(self, problem: str) -> None:
-        self._put(Warned("config", "\n".join(filter(None, (self._before, problem)))))
+        text = "\n".join(filter(None, (self._before, problem)))
+        if text != self._said:
+            self._said = text
+            self._put(Warned("config", text))
 
     def _work(self) -> None:
-        seen, trusted = _mark(self._config.path), self._trusted()
-        if self._before:
-            self._say("")
+        # no file's: the first look compares with what is in force, as it may have changed since that was read
+        seen: Mark = (0, 0, 0)
+        trusted = self._trusted()
+        self._say("")
         while not self._stop.wait(LOOK_S):
             if (found := self._trusted()) and found != trusted:
                 trusted = found

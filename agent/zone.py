@@ -48,7 +48,7 @@ class Zone:
         if not (offer.possible(state) and offer.believed(said, state.rated_w)):
             return
         net_w = state.net_w or 0
-        if said.kind == "generator":
+        if said.kind == "generator" and state.net_w is not None:
             net_w -= said.slack_w or 0
         known = Known(offer.offered(said), net_w, said.digest, said.kind, _day(state.at) if said.kind is not None else None)
         self.known[node] = known

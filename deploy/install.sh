@@ -11,8 +11,8 @@ sudo deploy/install.sh [--from WHEEL|CHECKOUT] [--dedicated]
 sudo deploy/install.sh --uninstall [--purge]
   --from X      install that wheel or checkout (else the checkout that this script is in)
   --dedicated   this machine is for Grid alone: switch Debian's own Mosquitto off, so that the node's has port 1883
-  --uninstall   remove all but /etc/grid and /var/lib/grid
-  --purge       with --uninstall: /var/lib/grid and the user grid too
+  --uninstall   remove all but /etc/grid and what nobody can make again: keys of a closed network. The books go, too
+  --purge       with --uninstall: those keys too
   --root DIR    into or out of that directory, for an image or a test: no apt, no user, nothing is started; needs no root
 END
 }
@@ -33,12 +33,14 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+[ -z "$purge" ] || [ -n "$uninstall" ] || { usage >&2 && exit 2; }
 [ "$root" != / ] || root=""
 [ -n "$root" ] || export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # the system's Python, not a user's own
 
 units="grid-mosquitto.service grid.service"
 wants=$root/etc/systemd/system/multi-user.target.wants
 config=$root/etc/grid/grid.toml
+state=$root/var/lib/grid
 changed=""
 did() { changed=1 && say "$*"; }
 live() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
@@ -98,7 +100,7 @@ install_grid() {
     for file in $(files); do put "$file"; done
     if [ ! -e "$config" ]; then
         mkdir -p "$root/etc/grid"
-        cp -L "$here/files/etc/grid/grid.toml" "$config.new"
+        install -m 644 "$here/files/etc/grid/grid.toml" "$config.new" # the agent must be able to read it
         if [ -n "$port" ]; then
             sed -i "s/^#port = 1883 *$/port = $port/" "$config.new"
             say "Debian's own Mosquitto stays on port 1883, so that this node's has $port (--dedicated would switch that one off)"
@@ -139,6 +141,23 @@ start_all() {
     say "started. How is it: sudo grid status; sudo grid doctor; journalctl -u grid -u grid-mosquitto"
 }
 
+# trusts: the directories below $state with keys of a closed network, a member's or its authority's: nobody can make them again
+trusts() {
+    [ ! -d "$state" ] || (cd "$state" && find . -path '*/trust/*' \( -name '*.key' -o -name pending \)) | sed -E 's,^\./(.*/)?trust/.*,\1trust,' | sort -u
+}
+
+remove_state() { # all that the node remembers, and its user; without --purge not those, nor whose they are
+    local but=()
+    [ -n "$purge" ] || [ -z "$(trusts)" ] || but=(! -path '*/trust/*')
+    if [ -d "$state" ]; then
+        [ -z "$(cd "$state" && find . -depth -mindepth 1 \( -type d -empty -o ! -type d "${but[@]}" \) -delete -print)" ] || changed=1
+        ! rmdir "$state" 2>/dev/null || changed=1
+    fi
+    if [ -z "$root" ] && [ -z "$(trusts)" ] && getent passwd grid >/dev/null; then
+        userdel grid && changed=1
+    fi
+}
+
 uninstall_grid() {
     local file unit
     if [ -z "$root" ]; then
@@ -156,12 +175,7 @@ uninstall_grid() {
     [ ! -e "$root/opt/grid" ] || { rm -r "$root/opt/grid" && changed=1; }
     [ -n "$root" ] || rm -rf /run/grid
     ! live || systemctl daemon-reload
-    if [ -n "$purge" ]; then
-        [ ! -e "$root/var/lib/grid" ] || { rm -r "$root/var/lib/grid" && changed=1; }
-        if [ -z "$root" ] && getent passwd grid >/dev/null; then
-            userdel grid && changed=1
-        fi
-    fi
+    remove_state
     if [ -n "$root" ]; then # directories that may have been made for us alone
         for file in $(files) usr/local/bin/grid opt/grid "${wants#"$root"/}/x"; do
             (cd "$root" && rmdir -p --ignore-fail-on-non-empty "$(dirname "$file")" 2>/dev/null) || true
@@ -169,7 +183,7 @@ uninstall_grid() {
     fi
     [ -n "$changed" ] && say "removed Grid." || say "Nothing to do: Grid is not installed."
     [ ! -e "$config" ] || say "left: /etc/grid (your configuration)"
-    [ ! -e "$root/var/lib/grid" ] || say "left: /var/lib/grid (what the node remembers) and the user grid; --purge removes them"
+    trusts | while read -r file; do say "left: /var/lib/grid/$file (keys of a closed network), of the user grid; --uninstall --purge removes them"; done
     say "left: the packages mosquitto, mosquitto-clients and python3-venv"
     if live && [ "$(systemctl is-enabled mosquitto.service 2>/dev/null || true)" = disabled ]; then
         say "left: Debian's own Mosquitto is switched off (back: systemctl enable --now mosquitto)"

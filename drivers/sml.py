@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 from drivers.reading import QUANTITIES, MeterError, Quality, Reading
 from drivers.registers import rounded
-from drivers.sml_wire import Element, Int, Telegrams, messages
+from drivers.sml_list import HZ, A, Entries, Entry, Told, V, W, energy, listed, number
+from drivers.sml_wire import Telegrams
 
 LOCKED = (
     'the meter shows no power without its PIN: unlock it (PIN from the metering company) and switch on the full data set ("InF on")'
 )
 _ALIKE = "this DZG meter sends some import and export alike, and its counters do not tell which one this is"
 
-# Units of DLMS (IEC 62056-62, 5.2.2), and OBIS C.D.E (IEC 62056-61) of medium 1, channel 0.
-_W, _WH, _A, _V, _HZ = 27, 30, 33, 35, 44
+# OBIS C.D.E (IEC 62056-61) of medium 1, channel 0.
 _SIGNED, _ABSOLUTE, _IN, _OUT, _TARIFF_IN = b"\x10\7\0", b"\x0f\7\0", b"\1\7\0", b"\2\7\0", b"\1\7\1"
 _PHASES: Mapping[str, bytes] = {"w_l1": bytes((36, 7, 0)), "w_l2": bytes((56, 7, 0)), "w_l3": bytes((76, 7, 0))}
 _MAGNITUDES: Mapping[str, tuple[bytes, int]] = {
-    **{f"v_l{phase}": (bytes((12 + 20 * phase, 7, 0)), _V) for phase in (1, 2, 3)},
-    **{f"a_l{phase}": (bytes((11 + 20 * phase, 7, 0)), _A) for phase in (1, 2, 3)},
-    "hz": (bytes((14, 7, 0)), _HZ),
+    **{f"v_l{phase}": (bytes((12 + 20 * phase, 7, 0)), V) for phase in (1, 2, 3)},
+    **{f"a_l{phase}": (bytes((11 + 20 * phase, 7, 0)), A) for phase in (1, 2, 3)},
+    "hz": (bytes((14, 7, 0)), HZ),
 }
 _RANGES: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys(("w", *_PHASES), (-1_000_000, 1_000_000)),  # a low-voltage connection
@@ -42,29 +41,7 @@ _NEW, _STARTED, _EXPORTS_NEW, _EXPORTS_OLD = 0x04, 1 << 8, 1 << 11, 1 << 5
 _DZG, _DZG_ALIKE = b"DZG", range(42_000_000, 60_000_000)
 _DZG_MOST_W = 80_000  # above the 69 kW of a 100 A connection: whoever reads more reads it wrong
 _KINDS = 4  # of telegram remembered: what the meter sends now and then, or a head makes of it in bad light
-_MOST_W, _STEP_WH = 1_000_000, 1000  # most of a low-voltage connection; without its PIN a meter counts whole kWh
-_UNTIMED_S = 10  # between two telegrams of a meter without clock, and what a clock may be wrong
 _MOVED_S = 3  # a counter of 0.1 Wh moves every 1.1 s at 328 W, the least watts that two bytes can turn negative
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    value: Int
-    unit: int  # 0: none
-    scale: Fraction
-    status: int | None
-
-    @property
-    def number(self) -> Fraction:
-        return self.value.value * self.scale
-
-    @property
-    def unsigned(self) -> Fraction:
-        """What the same bytes are without a sign."""
-        return self.value.value % (1 << 8 * self.value.size) * self.scale
-
-
-_Entries = Mapping[bytes, _Entry]
 
 
 class Sml:
@@ -83,7 +60,7 @@ class Sml:
         self._refused = 0
         self._moves = _Moves()
         self._trusting = trusting
-        self._heard: tuple[_Told, ...] = ()  # one of each kind, newest first
+        self._heard: tuple[Told, ...] = ()  # one of each kind, newest first
 
     @property
     def damaged(self) -> int:
@@ -100,7 +77,7 @@ class Sml:
         readings = []
         while (telegram := self._telegrams.next()) is not None:
             try:
-                told = _told(telegram)
+                told = listed(telegram)
             except MeterError:
                 self._refused += 1
                 self._telegrams.back(telegram)
@@ -110,41 +87,12 @@ class Sml:
                 readings.append(_finished(told, moves))
         return readings
 
-    def _believes(self, told: _Told) -> bool:
+    def _believes(self, told: Told) -> bool:
         others = tuple(one for one in self._heard if not told.follows(one))
         follows, first = len(others) < len(self._heard), not self._heard
         self._heard = (told, *others)[:_KINDS]
         self._refused += not (follows or first or self._trusting)
         return follows or self._trusting
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What one telegram says."""
-
-    server: bytes
-    second: int | None  # on the meter's own clock
-    entries: _Entries
-    shape: tuple[Element, ...]  # what comes again in every telegram of the meter
-    counters: tuple[Fraction | None, Fraction | None]  # watt-hours of import and export
-
-    def follows(self, other: _Told) -> bool:
-        """Whether one meter can have sent `other` and then this."""
-        if (self.server, self.shape) != (other.server, other.shape):
-            return False
-        took_s = max((self.second or 0) - (other.second or 0), 0) + _UNTIMED_S
-        pairs = zip(self.counters, other.counters, strict=True)
-        moved = [abs(after - before) for after, before in pairs if after is not None and before is not None]
-        return all(wh <= _STEP_WH + took_s * _MOST_W / 3600 for wh in moved)
-
-
-def _told(telegram: bytes) -> _Told:
-    match messages(telegram):
-        case [(0x101, _), (0x701, content), (0x201, _)]:  # open, list of values, close
-            server, second, entries, shape = _listed(content)
-            return _Told(server, second, entries, shape, (_energy(entries, 1), _energy(entries, 2)))
-        case _:
-            raise MeterError("not the messages of a meter that pushes its values")
 
 
 class _Moves:
@@ -173,70 +121,7 @@ def _rose(before: Fraction | None, after: Fraction | None) -> bool:
     return before is not None and after is not None and after > before
 
 
-def _listed(content: Element) -> tuple[bytes, int | None, _Entries, tuple[Element, ...]]:
-    """Server id, the meter's seconds, the numbers of a GetList response by OBIS C.D.E, and its shape."""
-    if not isinstance(content, list) or len(content) != 7:
-        raise MeterError("not a list of values")
-    _, server, title, time, entries, _, _ = content
-    if not isinstance(server, bytes) or not isinstance(entries, list):
-        raise MeterError("not a list of values")
-    found: dict[bytes, _Entry] = {}
-    shape = [title, _form(time)]
-    for fields in entries:
-        if not isinstance(fields, list) or len(fields) != 7:
-            raise MeterError("not an entry")
-        name, status, stamp, unit, scaler, value, signature = fields
-        shape += [name, unit, scaler, _form(status), _form(stamp), _form(value), _form(signature)]
-        if not isinstance(name, bytes) or len(name) != 6 or not isinstance(signature, bytes | None):
-            raise MeterError("an entry without a name")
-        if name[:2] != b"\1\0" or name[5] != 0xFF or not isinstance(value, Int):
-            continue  # another medium or channel, a value of the past, or a text
-        key = name[2:5]
-        if key in found:
-            raise MeterError("an entry twice")
-        power = _small(scaler, True)
-        found[key] = _Entry(value, _small(unit, False), Fraction(10) ** power, status.value if isinstance(status, Int) else None)
-    second = time[1] if isinstance(time, list) and len(time) == 2 else time
-    return server, second.value if isinstance(second, Int) else None, found, tuple(shape)
-
-
-def _form(element: Element) -> Element:
-    """What of an element stays the same while its value changes. Some meters send as many bytes as the number needs."""
-    match element:
-        case Int(_, _, signed):
-            return Int(0, 0, signed)
-        case bytes():
-            return b"..."
-        case list():
-            return [_form(part) for part in element]
-        case _:
-            return element is not None
-
-
-def _small(element: Element, signed: bool) -> int:
-    """A unit or a power of ten; 0 when left out."""
-    if element is None:
-        return 0
-    if not isinstance(element, Int) or element.size != 1 or element.signed != signed or (signed and abs(element.value) > 9):
-        raise MeterError("a wrong unit or scaler")
-    return element.value
-
-
-def _number(entries: _Entries, key: bytes, unit: int) -> Fraction | None:
-    entry = entries.get(key)
-    return entry.number if entry is not None and entry.unit == unit else None
-
-
-def _energy(entries: _Entries, direction: int) -> Fraction | None:
-    total = _number(entries, bytes((direction, 8, 0)), _WH)
-    if total is not None:
-        return total
-    tariffs = [_number(entries, bytes((direction, 8, tariff)), _WH) for tariff in range(1, 5)]
-    listed = [wh for wh in tariffs if wh is not None]
-    return sum(listed, Fraction(0)) if listed else None
-
-
-def _status(entries: _Entries) -> int | None:
+def _status(entries: Entries) -> int | None:
     """The status of the first counter that has one."""
     for key in (bytes((direction, 8, tariff)) for direction in (1, 2) for tariff in range(3)):
         entry = entries.get(key)
@@ -245,23 +130,23 @@ def _status(entries: _Entries) -> int | None:
     return None
 
 
-def _ambiguous(entry: _Entry) -> bool:
+def _ambiguous(entry: Entry) -> bool:
     """Whether a DZG's negative number can be a positive one without room for its sign."""
     return entry.value.signed and entry.value.value < 0 and entry.unsigned < _DZG_MOST_W
 
 
-def _power(entries: _Entries, doubtful: bool, moves: int) -> tuple[Fraction | None, str]:
+def _power(entries: Entries, doubtful: bool, moves: int) -> tuple[Fraction | None, str]:
     """(watts, ""), or (None, why not); (None, "") when the meter lists no power at all."""
     status = _status(entries)
     word = status or 0
     new = word & 0xFF == _NEW
     exports = bool(word & (_EXPORTS_NEW if new else _EXPORTS_OLD))
-    phases = [entries[key] for key in _PHASES.values() if _number(entries, key, _W) is not None]
-    powers = [key for key in (_SIGNED, _ABSOLUTE, _IN, _OUT, _TARIFF_IN) if _number(entries, key, _W) is not None]
+    phases = [entries[key] for key in _PHASES.values() if number(entries, key, W) is not None]
+    powers = [key for key in (_SIGNED, _ABSOLUTE, _IN, _OUT, _TARIFF_IN) if number(entries, key, W) is not None]
     signed = entries[_SIGNED] if _SIGNED in powers else None
     if not powers and len(phases) == 1:  # single-phase meters of DZG list nothing else
         signed = phases[0]
-    absolute = _number(entries, _ABSOLUTE, _W)
+    absolute = number(entries, _ABSOLUTE, W)
     if signed is not None:
         if doubtful and _ambiguous(signed) and not (new and exports):
             if new and moves > 0:
@@ -283,27 +168,27 @@ def _power(entries: _Entries, doubtful: bool, moves: int) -> tuple[Fraction | No
     return (sum((entry.number for entry in phases), Fraction(0)) if phases else None), ""
 
 
-def _halves(entries: _Entries) -> tuple[Fraction | None, str]:
+def _halves(entries: Entries) -> tuple[Fraction | None, str]:
     """Power out of its two directions, of one of them, or of the first tariff."""
-    power_in, power_out = _number(entries, _IN, _W), _number(entries, _OUT, _W)
+    power_in, power_out = number(entries, _IN, W), number(entries, _OUT, W)
     if power_in is None and power_out is None:
-        return _number(entries, _TARIFF_IN, _W), ""
-    if power_out is None and not power_in and _energy(entries, 2) is not None:
+        return number(entries, _TARIFF_IN, W), ""
+    if power_out is None and not power_in and energy(entries, 2) is not None:
         return None, "the meter shows the power of import only, and that is 0: it may be exporting"
-    if power_in is None and not power_out and _energy(entries, 1) is not None:
+    if power_in is None and not power_out and energy(entries, 1) is not None:
         return None, "the meter shows the power of export only, and that is 0: it may be importing"
     return (power_in or 0) - (power_out or Fraction(0)), ""
 
 
-def _finished(told: _Told, moves: int) -> Reading:
+def _finished(told: Told, moves: int) -> Reading:
     entries, server = told.entries, told.server
     doubtful = server[2:5] == _DZG and int.from_bytes(server[6:10], "big") in _DZG_ALIKE
     watts, why = _power(entries, doubtful, moves)
     exact: dict[str, Fraction | None] = {"w": watts, "import_wh": told.counters[0], "export_wh": told.counters[1]}
     for name, key in _PHASES.items():
-        exact[name] = None if doubtful and key in entries and _ambiguous(entries[key]) else _number(entries, key, _W)
+        exact[name] = None if doubtful and key in entries and _ambiguous(entries[key]) else number(entries, key, W)
     for name, (key, unit) in _MAGNITUDES.items():
-        exact[name] = _number(entries, key, unit)
+        exact[name] = number(entries, key, unit)
     values = {name: value for name in QUANTITIES if (value := exact.get(name)) is not None}
     reasons = [why] if why else []
     for name, (low, high) in _RANGES.items():

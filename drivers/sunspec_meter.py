@@ -16,7 +16,7 @@ TIMEOUT_S = 1.0  # inverters answer from a busy processor, some through a gatewa
 
 
 class SunSpecMeter:
-    """One unit of a bus, read by its SunSpec models. The face of modbus.Meter; `flip` as there.
+    """One unit of a bus, read by its SunSpec models. The face of register_meter.Meter; `flip` as there.
 
     `which` is needed where a device is meter, inverter or battery at once; sunspec.which_for(role) says it.
     +w is what flows in: an inverter that produces, and a battery that discharges, shows negative watts and export_wh.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bench import Bench, main, progress
 from desk import info, state
 from fleet import UNIX_S
-from test_balance import AT, BATTERY, CELLAR, DIGEST, MAIN, House
+from house import AT, BATTERY, CELLAR, DIGEST, MAIN, House
 
 from agent.dispatch import Settings, dispatch
 from agent.events import Heard, Hertz, Metered, Quiet, Tick

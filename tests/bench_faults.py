@@ -27,8 +27,9 @@ import pymodbus.transaction.transaction as pymodbus_transaction
 import drivers.modbus
 from drivers.faults import SerialEar, frame
 from drivers.mapfile import parse
-from drivers.modbus import Bus, Line, Meter
+from drivers.modbus import Bus, Line
 from drivers.reading import MeterError
+from drivers.register_meter import Meter
 from drivers.registers import plan
 
 UNIT, BAUD = 1, 9600

@@ -19,8 +19,8 @@ from bench_month_parts import DAY_0, SLOT_S, SLOTS, TARIFF, Member, accounts_of,
 from bench_month_react import demand, react
 
 from agent import tariffs, wire
+from agent.accounts import Settled, account, entries
 from agent.price import RULES
-from agent.settlement import Settled, account, entries
 from agent.wire import DAY_S, Energy
 
 PAIRS_DAYS = 250_000  # nodes * nodes * days that one run may have without --whole: some ten minutes
@@ -29,9 +29,10 @@ POOLS = ("mmr", "vwm", "sdr")
 REPLAY = """
 import json, sys
 from agent import wire
+from agent.decode import decode
 from bench_month_parts import accounts_of
 told = json.load(open(sys.argv[1]))
-print(accounts_of([(o, wire.decode(wire.place(wire.node_topic(o, k)), p.encode())) for o, k, p in told]))
+print(accounts_of([(o, decode(wire.place(wire.node_topic(o, k)), p.encode())) for o, k, p in told]))
 """
 
 
@@ -115,7 +116,7 @@ def worse(settled: Settled) -> int:
 
 
 def same_bytes(report: Report, world: World, folder: Path, pythons: list[str], size: str) -> None:
-    member, dice, rates = world.members[0], random.Random(2), tariffs.current(TARIFF)
+    member, dice, rates = world.members[0], random.Random(2), TARIFF.rates
     records = list(member.records())
     last = max(record.day for _, record in records)
     tried = same = 0

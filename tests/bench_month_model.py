@@ -13,9 +13,11 @@ from bench_month_parts import DAY_0, SLOT_S, TARIFF, ZONE, Fault, House, Member,
 from graphs import chords
 
 from agent import slots, tariffs, wire
+from agent.accounts import Settled, entries, posted, replay
+from agent.decode import decode
 from agent.edges import Edges
 from agent.records import digest
-from agent.settlement import Settled, Settlement, entries, posted, replay
+from agent.settlement import Settlement
 from agent.wire import DAY_S, Energy, Record, Tariff
 from drivers.curves import Household
 
@@ -23,7 +25,7 @@ STEP_S = 5  # a heartbeat: tables are compared and settlements looked at on this
 DELAY_S = (0.02, 0.5)  # one hop: broker, bridge, agent
 LOSS = 0.01  # of the messages on one link, for good
 LAST_S = 15.0  # the tariff comes so long after all else that a link brings when it is up again: any order is possible
-REPAIR_S, SWEEP_S = 30.0, 10.0  # as agent/node.py
+REPAIR_S, SWEEP_S = 30.0, 10.0  # as agent/upkeep.py
 SEEN_S = 2.0  # an edge is noticed within agent/slots.py's SAMPLE_S
 WRONG_S = -70.0  # what one node's clock is off, from 65 % to 85 % of the run
 RATED_W = 17_250
@@ -209,7 +211,7 @@ class World:
                 member.version += 1
                 kind = wire.energy_kind(day)
                 payload = wire.encode(keys | {"instance": "0badcafe", "version": member.version})
-                record = wire.decode(wire.place(wire.node_topic(member.id, kind)), payload)
+                record = decode(wire.place(wire.node_topic(member.id, kind)), payload)
                 rec = self._rec(2 * member.number + day % 2, member.id, record, payload)
                 self._keep(member, rec)
                 member.known[rec.topic] = rec.version
@@ -268,7 +270,7 @@ class World:
                 self.side = [0] * len(self.members)
                 self._link(cut)
             case "tariff":
-                now = tariffs.current(TARIFF)
+                now = TARIFF.rates
                 begins = int(self.now) // SLOT_S + 2
                 new = msgspec.structs.replace(TARIFF, version=2, import_u=340_000, export_u=95_000, from_slot=begins, past=[now])
                 rec = self._rec(2 * len(self.members), "network", new, b"tariff/2")

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from agent import energy, settlement, tariffs
+from agent import accounts, energy, settlement
+from agent.accounts import Settled, entries
 from agent.edges import Edges
 from agent.isle import Want
 from agent.price import RULES
-from agent.settlement import Settled, Settlement, entries
+from agent.settlement import Settlement
 from agent.wire import DAY_S, Energy, Rates, Record, Tariff
 from drivers.curves import Household
 
@@ -145,7 +146,7 @@ class Shared:
 
     def __init__(self, check: float) -> None:
         self.check = check
-        self.read, self.settle, self.changed = energy.read, settlement.settle, energy.changed
+        self.read, self.settle, self.changed = energy.read, accounts.settle, energy.changed
         self.dice, self.checks, self.calls, self.wrong = random.Random(1), 0, 0, 0
         self.clear()
 
@@ -228,7 +229,7 @@ def plan(dice: random.Random, nodes: int, days: int) -> list[Fault]:
 def slot_bytes(records: Sequence[tuple[str, Energy]], slot: int, rates: Rates) -> bytes:
     """Revision 0 of a slot and its accounts."""
     parts = energy.read(records, slot, SLOT_S, ZONE).uses
-    settled = settlement.settle(slot, ZONE, {node: (use.import_wh, use.export_wh) for node, use in parts.items()}, rates)
+    settled = accounts.settle(slot, ZONE, {node: (use.import_wh, use.export_wh) for node, use in parts.items()}, rates)
     assert settled is not None
     return msgspec.json.encode((settled, entries(settled)))
 
@@ -239,5 +240,5 @@ def accounts_of(records: Sequence[tuple[str, Energy]]) -> str:
     last = max(record.day for _, record in records)
     for slot in range(last * SLOTS, (last + 1) * SLOTS):
         for rule in RULES:
-            found.update(slot_bytes(records, slot, msgspec.structs.replace(tariffs.current(TARIFF), rule=rule)))
+            found.update(slot_bytes(records, slot, msgspec.structs.replace(TARIFF.rates, rule=rule)))
     return found.hexdigest()

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from bench import ROOT, Bench, Report, main, progress
 
+from agent.accounts import Settled, entries, settle
 from agent.energy import read
 from agent.ledger import Ledger
 from agent.price import RULES
-from agent.settlement import Settled, entries, settle
 from agent.wire import Energy, Tariff
 
 DAY, SLOTS = 20_000, 96

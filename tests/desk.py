@@ -5,9 +5,9 @@ from typing import Any
 
 from fleet import UNIX_S, settings
 
+from agent.accounts import Settled
 from agent.events import Answer, Ask, Asked, Connected, Effect, Event, Heard, Metered, Publish, Quiet, Save, Started, Tick
 from agent.node import Node
-from agent.settlement import Settled
 from agent.trust import Trust
 from drivers.reading import Reading, absent
 

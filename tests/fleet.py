@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from agent.accounts import Settled
 from agent.events import (
     Answer,
     Ask,
@@ -38,7 +39,6 @@ from agent.events import (
 )
 from agent.node import Node
 from agent.own import MeterSlot, Settings
-from agent.settlement import Settled
 from agent.trust import Trust
 from agent.wire import NETWORK, NODE, Tariff, inbox_topic
 from drivers.reading import Reading, absent

@@ -14,6 +14,7 @@ from seals import Realm
 
 from agent import wire
 from agent.control import Control
+from agent.decode import decode
 from agent.dial import Named
 from agent.events import Asked, Connected, Event, Heard, Metered, Publish, Quiet, Started, Tick
 from agent.node import Node
@@ -59,7 +60,7 @@ COMMANDS = [b"ON", b"off", b"AUTO", b"1", b"0", b"Client x sent an oversize pack
 
 
 def _decode(data: bytes, dice: Random) -> None:
-    wire.decode(dice.choice(PLACES), data)
+    decode(dice.choice(PLACES), data)
 
 
 def _place(data: bytes, dice: Random) -> None:

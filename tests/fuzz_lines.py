@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import sml_telegrams as sml
 import telegrams
 from fuzz import Target
 from mutate import ANY, TEXTS
+from steps import drive
 
 from agent import config, wifi
 from drivers import catalog, mapfile, registers, sunspec
 from drivers.guard import Guard
 from drivers.p1 import P1, crc16
 from drivers.reading import MeterError
-from drivers.registers import MapError
+from drivers.registers import Block, MapError
 from drivers.sml import Sml
 from drivers.sunspec_image import Part, common, image
 from drivers.sunspec_models import LAYOUTS
@@ -97,22 +97,17 @@ def _sunspec(data: bytes, dice: Random) -> None:
         words |= dict(enumerate(sunspec.MARKER, 40000))
     most, refuses, left = dice.choice((125, 125, 50, 20, 5)), dice.choice((0.0, 0.0, 0.05)), STEPS
 
-    def run(steps: sunspec.Steps[Any]) -> Any:
+    def answer(block: Block) -> list[int] | None:
         nonlocal left
-        answer = None
-        while True:
-            try:
-                block = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            left -= 1
-            assert left, "it does not end"
-            assert 0 < block.count <= 125
-            assert 0 <= block.address <= 0x10000 - block.count
-            wanted = [words.get(at, 0) for at in range(block.address, block.address + block.count)]
-            answer = wanted if block.count <= most and dice.random() >= refuses else None
+        left -= 1
+        assert left, "it does not end"
+        assert 0 < block.count <= 125
+        assert 0 <= block.address <= 0x10000 - block.count
+        wanted = [words.get(at, 0) for at in range(block.address, block.address + block.count)]
+        return wanted if block.count <= most and dice.random() >= refuses else None
 
-    looked = [(m, run(sunspec.fetch(m, 125))[0]) for m in run(sunspec.find(dice.choice(("meter", "inverter", "storage", None))))]
+    models = drive(sunspec.find(dice.choice(("meter", "inverter", "storage", None))), answer)
+    looked = [(model, drive(sunspec.fetch(model, 125), answer)[0]) for model in models]
     sunspec.measure(looked)
 
 

@@ -135,6 +135,20 @@ def test_leaving_the_network_is_a_record_and_then_silence():
     assert desk.summary["members"] == ["me"]
 
 
+def test_what_is_held_stays_until_the_last_link_is_parted():
+    desk = Desk()
+    desk.wait(3.0)
+    joined(desk)
+    joined(desk, "c")
+    desk.meet("b", 500)
+    desk.ask(Leave(None))
+    desk.hear("$grid/in/b/b/info", info(21, siblings={"me": 2}))  # b knows, c does not yet
+    desk.wait(12.0)
+    assert "b" in desk.node.book.nodes
+    desk.wait(15.0)
+    assert "b" not in desk.node.book.nodes
+
+
 def test_on_a_shared_broker_there_is_no_link_to_leave():
     desk = Desk(shared=True)
     for which in ("b", None):

@@ -1,43 +1,19 @@
 """A card makes its closed network, leaves bundles for others and takes its own: once, whatever happens in between."""
 
-import contextlib
-import errno
-import os
 import stat
 from pathlib import Path
 
 import msgspec
 import pytest
-from test_boot import MILL, Card, Os, PowerCut, broken, everything, started, under
+from cards import FIRST, MILL, OAK, Card, carried, everything, member, started, trust
 
-from agent import authority, bundle, private
-from agent.seal import Member
+from agent import authority, bundle
 from agent.store import Store
-
-FIRST = MILL + '[network]\ncreate = "Mill Lane"\nadmit = ["oak", "barn"]\n'
-OAK = '[node]\nid = "oak"\nrated_w = 8050\n[network]\nclosed = true\n'
-
-
-def trust(card: Card, id_: str) -> Path:
-    return card.root(f"var/lib/grid/{id_}/trust")
-
-
-def member(card: Card, id_: str) -> Member:
-    found = Member.load(trust(card, id_))
-    assert found is not None
-    return found
 
 
 @pytest.fixture
 def first(tmp_path: Path) -> Card:
     return started(tmp_path / "first", grid_toml=FIRST)
-
-
-def carried(first: Card, folder: Path, id_: str = "oak", text: str = OAK) -> Card:
-    """Another card, with what the first left for it."""
-    card = Card(folder, grid_toml=text)
-    card.put(**{f"{id_}.bundle": (first.places.boot / f"{id_}.bundle").read_bytes()})
-    return card
 
 
 def test_the_first_card_makes_the_network_and_leaves_bundles(first: Card) -> None:
@@ -108,6 +84,28 @@ def test_a_network_keeps_its_name(first: Card) -> None:
     (problem,) = first.boot().problems
     assert problem.startswith("network.create: this node made the network 'Mill Lane', whose name stays. Write create = ")
     assert member(first, "mill").network == "Mill Lane"
+
+
+def test_a_bundle_stays_while_only_something_of_the_name_was_seen(tmp_path: Path) -> None:
+    """grid/network/cert/… is no record of a node `cert`."""
+    first = started(tmp_path, grid_toml=FIRST.replace('"oak"', '"cert"'))
+    rows = [("grid/network/cert/barn", b"{}"), ("grid/node/barn", b"{}")]
+    assert Store(trust(first, "mill").parent).save("records", msgspec.json.encode(rows)) == ""
+    first.boot()
+    assert sorted(path.name for path in first.places.boot.glob("*.bundle")) == ["barn.bundle", "cert.bundle"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_bundles_of_a_network_before_are_no_problem_and_no_bundles_of_this_one(tmp_path: Path, begun: bool) -> None:
+    """The data partition was lost, or its owner starts anew."""
+    before = started(tmp_path / "before", grid_toml=FIRST)
+    first = Card(tmp_path / "first", grid_toml=FIRST)
+    first.put(**{"oak.bundle": (before.places.boot / "oak.bundle").read_bytes()})
+    if begun:
+        (first.places.data / "boot/admit").mkdir(parents=True)
+        (first.places.data / "boot/admit/oak").write_text("begun")
+    assert first.boot().problems == []
+    assert bundle.read((first.places.boot / "oak.bundle").read_bytes()).ca == member(first, "mill").ca
 
 
 def test_an_id_that_nobody_may_have(tmp_path: Path) -> None:
@@ -191,91 +189,3 @@ def test_the_authority_does_not_take_its_bundles_for_its_own(first: Card) -> Non
     assert first.boot().problems == []
     assert (first.places.boot / "oak.bundle").exists()
     assert "Network: member of 'Mill Lane', which is closed\n" in first.status
-
-
-# the card fails
-
-
-def test_a_boot_partition_that_takes_no_bundle_gets_it_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Card(tmp_path, grid_toml=FIRST)
-    with monkeypatch.context() as patch:
-        under(patch, broken(first.places.boot, errno.ENOSPC))
-        problems = first.boot().problems
-    assert problems[:2] == [f"{id_}.bundle cannot be written: No space left on device" for id_ in ("oak", "barn")]
-    assert list(first.places.boot.glob("*.bundle")) == []
-    assert first.boot().problems == []
-    assert sorted(path.name for path in first.places.boot.glob("*.bundle")) == ["barn.bundle", "oak.bundle"]
-
-
-def test_a_bundle_that_cannot_be_removed_is_told(first: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    oak = carried(first, tmp_path / "oak")
-
-    def refuse(folder: Path, mount: str) -> contextlib.AbstractContextManager[None]:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.boot_trust.card.writable", refuse)
-        problems = oak.boot().problems
-    assert problems[0] == "oak.bundle was taken and cannot be removed (Read-only file system). Delete it: it is this node's key"
-    assert member(oak, "oak").id == "oak"
-
-
-@pytest.mark.parametrize("part", range(4))
-def test_the_power_is_cut_anywhere_while_the_network_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
-    """There is one authority, whatever bundles lie there are its own, and in the end there is a good one."""
-    calls = cut(tmp_path / "whole", monkeypatch, Os())[1]
-    assert calls > 30
-    for last in range(1 + part, calls + 1, 4):
-        first, _ = cut(tmp_path / str(last), monkeypatch, Os(last))
-        ca = trust(first, "mill") / "ca.pem"
-        before = ca.read_bytes() if ca.exists() else b""
-        assert first.boot().problems == [], last
-        assert before in (b"", ca.read_bytes())
-        assert not list(first.places.boot.glob("*.new"))
-        there = bundle.read((first.places.boot / "oak.bundle").read_bytes())
-        assert there.key is not None
-        assert Member(there.ca, there.cert, there.key).ca == member(first, "mill").ca, last
-
-
-def cut(folder: Path, monkeypatch: pytest.MonkeyPatch, system: Os) -> tuple[Card, int]:
-    first = started(folder, grid_toml=MILL)
-    first.put(**{"grid.toml": FIRST.replace(', "barn"', "")})
-    with monkeypatch.context() as patch, contextlib.suppress(PowerCut):
-        under(patch, system)
-        patch.setattr("agent.boot_trust.os", system)
-        patch.setattr(private, "os", system)
-        first.boot()
-    return first, system.calls
-
-
-@pytest.mark.parametrize("part", range(2))
-def test_the_power_is_cut_anywhere_while_a_bundle_is_taken(
-    first: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
-) -> None:
-    data = (first.places.boot / "oak.bundle").read_bytes()
-    for last in range(1 + part, 80, 2):
-        oak = started(tmp_path / str(last), grid_toml=OAK)
-        oak.put(**{"oak.bundle": data})
-        system = Os(last)
-        with monkeypatch.context() as patch, contextlib.suppress(PowerCut):
-            under(patch, system)
-            patch.setattr(private, "os", system)
-            oak.boot()
-        assert oak.boot().problems == [], last
-        assert member(oak, "oak").ca == member(first, "mill").ca
-        assert not (oak.places.boot / "oak.bundle").exists()
-        if system.calls < last:
-            break
-    else:
-        pytest.fail("more calls than are tried")
-
-
-@pytest.mark.parametrize("data", [b"", b"half of a bundle", None])
-def test_a_bundle_that_a_power_cut_left_damaged_is_made_again(first: Card, data: bytes | None) -> None:
-    """FAT can lose what was written last; the word for that was not written yet."""
-    path = first.places.boot / "oak.bundle"
-    path.write_bytes((first.places.boot / "barn.bundle").read_bytes() if data is None else data)
-    (first.places.data / "boot/admit/oak").write_text("begun")
-    assert first.boot().problems == []
-    assert bundle.read(path.read_bytes()).id == "oak"
-    assert len(authority.issued(trust(first, "mill"), "oak")) == 2

@@ -13,7 +13,7 @@ import time
 import pytest
 from live import Tap, alive, free_ports, pid_in, wait_until
 
-from agent import authority, broker
+from agent import authority, broker, broker_conf
 from agent.broker import RELOADS, Broker, Closed, Process
 from agent.events import Bridge, Warned
 
@@ -198,7 +198,7 @@ def test_files_changed_while_nobody_could_tell_the_broker(desk):
 def test_what_cannot_be_written_is_said_and_changes_nothing(desk):
     files, _, events = desk()
     files.write_main()
-    (files.directory / "bridges" / "y.conf.tmp").mkdir()  # permissions do not bind root
+    (files.directory / "bridges" / "y.conf.new").mkdir()  # permissions do not bind root
     said = files.link([Bridge("y", "127.0.0.1", 1)])
     assert said.startswith("cannot write ")
     assert said.endswith("Links stay as they are")
@@ -207,14 +207,14 @@ def test_what_cannot_be_written_is_said_and_changes_nothing(desk):
 
 def test_passwords_are_written_as_mosquitto_passwd_writes_them():
     """$7$ is PBKDF2 with SHA-512: rounds, salt and hash; by hand with the same salt."""
-    line = broker.password_line("_agent", "secret")
+    line = broker_conf.password_line("_agent", "secret")
     user, _, rest = line.strip().partition(":")
     _, kind, rounds, salt, hash_ = rest.split("$")
     assert (user, kind, rounds) == ("_agent", "7", "101")
     assert len(base64.b64decode(salt)) == 12
     assert base64.b64decode(hash_) == hashlib.pbkdf2_hmac("sha512", b"secret", base64.b64decode(salt), 101)
-    assert line == broker.password_line("_agent", "secret")
-    assert line != broker.password_line("_agent", "secreu")
+    assert line == broker_conf.password_line("_agent", "secret")
+    assert line != broker_conf.password_line("_agent", "secreu")
 
 
 def test_access_rights_are_taken_while_it_runs(tmp_path):
@@ -223,7 +223,7 @@ def test_access_rights_are_taken_while_it_runs(tmp_path):
     authority.create(trust, "test", "x", None, time.time())
     port, tls_port = free_ports(2)
     events = []
-    closed = Closed(trust, tls_port, None, broker.password_line("_agent", "secret"))
+    closed = Closed(trust, tls_port, None, broker_conf.password_line("_agent", "secret"))
     files = Broker("x", tmp_path / "x", port, "127.0.0.1", "grid/sibling/", events.append, closed)
     process = Process(files.config)
     files.open()
@@ -248,7 +248,7 @@ def test_access_rights_are_taken_while_it_runs(tmp_path):
         assert files.pid() == pid
         assert (files.directory / "acl").stat().st_mode & 0o777 == 0o600
         (files.directory / "acl").unlink()
-        (files.directory / "acl.tmp").mkdir()
+        (files.directory / "acl.new").mkdir()
         assert files.bar(("z",)).startswith("cannot write ")
     finally:
         files.close()

@@ -71,9 +71,28 @@ def test_code_3_nobody_answers(silent):
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [("{state}", True), ("{state}/agent.pid", True), ("/", True), ("/etc/shadow", False), (None, False)],
+)
+def test_another_users_state_directory(silent, monkeypatch, place, told):
+    """What a user meets who leaves [state] out: /var/lib/grid is root's."""
+
+    def refused(config, own_broker):
+        raise PermissionError(13, "Permission denied", place and place.format(state=config.state.dir))
+
+    monkeypatch.setattr(root, "run", refused)
+    monkeypatch.setattr(root, "start_logging", lambda: None)
+    done = CliRunner().invoke(grid, ["run", "-c", str(silent)])
+    assert done.exit_code == 1
+    assert "Permission denied" in done.output
+    assert ("under [state], as dir = " in done.output) == told
+
+
 def test_check(silent, tmp_path):
     done = cli("check", str(silent))
     assert lines_of(done) == [f"{silent}: fine. Node x, broker 127.0.0.1:1883, meters: none"]
+    assert cli("check", "-c", str(silent)).stdout == done.stdout  # as with all the other commands
     assert json.loads(cli("check", "--json", str(silent)).stdout) == {"file": str(silent), "ok": True, "problems": []}
 
     silent.write_bytes(b"\xef\xbb\xbf" + silent.read_bytes().replace(b"\n", b"\r\n"))

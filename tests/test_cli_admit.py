@@ -14,7 +14,7 @@ import pytest
 from live import GRID, Grid, cli, free_ports, wait_until
 from test_cli_audit import run
 
-from agent import authority, bundle, seal
+from agent import authority, bundle, control, seal
 from agent.notary import Authority
 from agent.seal import Member
 
@@ -152,6 +152,26 @@ def test_admitting_again_says_what_becomes_of_the_old_key(house):
     assert len(authority.issued(oak.trust, "barn")) == 2
 
 
+def test_of_many_keys_the_newest_are_revoked(house, monkeypatch):
+    """A request has room for 50; which they are must not go by their letters."""
+    oak = house("oak")
+    oak("network", "init", "Oak", "--no-passphrase")
+    held = Authority.load(oak.trust, None)
+    for _ in range(55):
+        authority.admit(oak.trust, held, "barn", ("192.0.2.7:8883",), False, None, time.time())
+    asked = []
+
+    def ask(state_dir, do, argument=None, **_):
+        asked.append((do, json.loads(argument)))
+        return json.dumps({"revoked": "barn", "keys": asked[0][1]["keys"], "admitted": False})
+
+    monkeypatch.setattr(control, "ask", ask)
+    assert "50 keys revoked" in oak("revoke", "barn").stdout
+    newest = {base64.b64encode(cert.key).decode() for cert in authority.issued(oak.trust, "barn")[-50:]}
+    ((do, wanted),) = asked
+    assert (do, wanted["node"], set(wanted["keys"])) == ("revoke", "barn", newest)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
@@ -253,6 +273,8 @@ def test_running_nodes_from_init_to_revoke_and_renewal(tmp_path):
         assert do(barn, "join", "--bundle", str(out)).exit_code == 0
         grid.agree([oak, barn], -1000, 2, seconds=30)
         assert told(barn)["members"].keys() == {"oak", "barn"}
+        for node in (oak, barn):
+            assert "store" not in node.alerts(), "what was kept while the network was open is no forgery"
         end = Member.load(barn.trust).to_unix
         wait_until(lambda: certificate_at(barn, oak.trust) == end, 10)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from test_cli import in_window
 
 from agent import audit as core
+from agent.accounts import digest, entries, revise, settle
 from agent.cli.main import grid
 from agent.isle import Want
 from agent.ledger import Ledger
-from agent.settlement import digest, entries, revise, settle
 from agent.wire import Rates
 
 DAY = 20_780
@@ -179,7 +179,8 @@ def test_plain_lines(node):
         f"00:15\t11-21 23:00\tmain\t1\t{LATE.digest[:12]}\tgrid\t-0.030",
     ]
     assert totals.splitlines()[1:3] == ["mill\t0\t501\t0.095190000\tEUR\t0.019", "oak\t1003\t0\t-0.245680001\tEUR\t0.011"]
-    assert node.audit("--day", BEFORE).stdout == "2026-11-22 UTC, slots: 0, corrections: 0\n"
+    empty = node.audit("--day", BEFORE).stdout
+    assert empty == "2026-11-22 UTC, slots: 0, corrections: 0\nno slot of this day is settled here; each is, 20 s after its end\n"
 
 
 def test_one_node(node):

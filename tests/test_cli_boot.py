@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cards import KEY, MILL, WRONG, Card
 from pretend_grid import unpack, wheel
-from test_boot import KEY, MILL, WRONG, Card
 
 from agent import versions
 
@@ -105,9 +105,9 @@ def test_a_trial_that_ended_is_none(place: Path) -> None:
     assert current(place) == "2"
 
 
-@pytest.mark.parametrize("word", ["", "nothing-of-this-name", "../../etc", "."])
-def test_a_trial_of_which_nothing_is_left_keeps_what_runs(place: Path, word: str) -> None:
-    (place / ".trial").write_text(word)
+@pytest.mark.parametrize("word", [b"", b"nothing-of-this-name", b"../../etc", b".", b"\xff\xfe\0\0"])
+def test_a_trial_of_which_nothing_is_left_keeps_what_runs(place: Path, word: bytes) -> None:
+    (place / ".trial").write_bytes(word)
     assert versions.settle(place) is None
     assert current(place) == "2"
     assert not (place / ".trial").exists()

@@ -13,11 +13,10 @@ from live import Grid, wait_until
 from test_cli import in_window
 from test_cli_audit import run
 
-from agent import tariffs
+from agent.accounts import settle
 from agent.control import Control
 from agent.events import Answer, Tick
 from agent.ledger import Ledger
-from agent.settlement import settle
 
 K = int(UNIX_S) // 900  # 2026-11-22T08:30Z, the slot open now: 08:34:44
 
@@ -150,7 +149,7 @@ USES = {"me": (1000, 0), "mill": (0, 400)}
 
 def test_the_effect_on_the_last_day(made, tmp_path):
     def slot(number, uses=USES, **keys):
-        return msgspec.structs.replace(settle(K + number, "main", uses, tariffs.current(TARIFF)), **keys)
+        return msgspec.structs.replace(settle(K + number, "main", uses, TARIFF.rates), **keys)
 
     ledger = [
         slot(-97, {"me": (9999, 0)}),  # ended at 08:30 yesterday, 24 h and 4 min ago
@@ -179,7 +178,7 @@ def test_the_effect_on_the_last_day(made, tmp_path):
 
 
 def test_a_node_without_a_part_and_a_damaged_ledger(made, tmp_path):
-    one = settle(K - 2, "main", {"mill": (0, 400)}, tariffs.current(TARIFF))
+    one = settle(K - 2, "main", {"mill": (0, 400)}, TARIFF.rates)
     node = made(tmp_path, [one])
     assert "this node (me) has no part in these slots" in node.run("set", "--export", "0.1").stdout
     (tmp_path / "ledger.db").write_bytes(b"x" * 4096)

@@ -1,4 +1,4 @@
-"""A closed network's core: whose record counts, in whatever order it comes; who floods is cut, who is revoked is gone."""
+"""A closed network's core: whose record counts, in whatever order it comes, whose command, and what the disk held."""
 
 import itertools
 import json
@@ -8,43 +8,13 @@ from base64 import b64decode, b64encode
 import pytest
 from desk import Desk, info, published, state
 from fleet import UNIX_S, Fleet
-from seals import Realm, Seal, signed
+from realm_desk import OP, OTHERS, REALM, TARIFF, B, C, a_desk, meet, network, reasons, tell
+from seals import Realm, signed
 
-from agent import cuts
-from agent.cuts import ALL_BURST, BAD_BURST, GOOD_S, LONGEST_S, MOST, PAUSE_S, STILL, Cuts
-from agent.events import Bar, Bridges, Forget, Heard, Revoke, SetTariff, Tick
-from agent.trust import PACE_BURST, WAITING, spelled
-from agent.wire import decode, place
-
-REALM, OTHERS = Realm("test", "op"), Realm("others")
-OP, B, C = REALM.seal("op"), REALM.seal("b"), REALM.seal("c")
-TARIFF = {"import_u": 400_000, "export_u": 50_000, "floor_u": 0, "cap_u": 10**6, "currency": "EUR", "slot_s": 900, "rule": "mmr"}
-
-
-def a_desk(id_: str = "me", **changes) -> Desk:
-    return Desk(id_, trust=REALM.trust(id_), **changes)
-
-
-def meet(desk: Desk, id_: str = "b", produced_w: int = 500, seal: Seal | None = None, by: str = "b", version: int = 1) -> None:
-    """Heard by way of a sibling until it counts."""
-    seal = seal or REALM.seal(id_)
-    tell(desk, seal, f"$grid/in/{by}/{id_}/info", info(version))
-    for growth in (1, 2):
-        tell(desk, seal, f"$grid/in/{by}/{id_}/state", state(version + growth, produced_w))
-        desk.now += 0.75
-
-
-def tell(desk: Desk, seal: Seal, topic: str, payload: bytes, **how):
-    return desk.hear(topic, signed(seal, topic, payload, **how))
-
-
-def network(desk: Desk, seal: Seal, kind: str, by: str = "op", version: int = 1, **keys):
-    return tell(desk, seal, f"$grid/in/b/network/{kind}", json.dumps({"by": by, **keys, "version": version}).encode())
-
-
-def reasons(desk: Desk) -> dict[str, int]:
-    return dict(desk.node.show.refusals.reasons)
-
+from agent.decode import decode
+from agent.events import Bar, Heard, Revoke, Tick
+from agent.trust import WAITING, spelled
+from agent.wire import place
 
 # our own
 
@@ -178,6 +148,15 @@ def test_a_certificate_ends_by_a_clock_that_is_known_to_be_right_only():
     assert desk.summary["net_w"] == 500
 
 
+def test_an_info_of_another_life_of_ours_counts_with_our_certificate_only():
+    """Our own id, another key of it: known to the network as ours, and no reason to forget what we know ourselves."""
+    desk = a_desk()
+    version = desk.node.own.version
+    tell(desk, REALM.seal("me", run=2), "$grid/in/b/me/info", info(version + 50))
+    assert desk.node.own.version > version + 50
+    assert desk.node.trust.known["me"].key == REALM.seal("me").key
+
+
 # order
 
 
@@ -244,177 +223,6 @@ def test_one_key_counts_at_a_time_and_what_another_signed_goes_with_it():
     assert desk.summary["net_w"] == 500
 
 
-# floods
-
-
-def flood(desk: Desk, sibling: str, count: int, owner: str = "b"):
-    effects = []
-    for number in range(count):
-        effects += desk.hear(f"$grid/in/{sibling}/{owner}/state", signed(C, "grid/node/b/state", state(10**6 + number)))
-    return effects
-
-
-def test_a_sibling_that_floods_is_cut_named_and_tried_again_for_ever_longer():
-    desk = a_desk()
-    meet(desk)
-    tell(desk, C, "$grid/in/c/c/info", info(1, siblings={"me": 1}))
-    before = desk.summary
-    pauses = []
-    for _ in range(3):
-        effects = flood(desk, "c", int(BAD_BURST) + 1)
-        assert [effect.ids for effect in effects if isinstance(effect, Bar)] == [("c",)]
-        assert desk.node.cuts.cut() == ["c"]
-        assert "c sent more messages" in desk.alerts["flood-c"]
-        looked = desk.node.show.refusals.reasons["wrongly signed"]
-        flood(desk, "c", 1000)
-        assert desk.node.show.refusals.reasons["wrongly signed"] == looked  # not even looked at
-        assert desk.summary["members"] == before["members"]
-        began = desk.now
-        while desk.node.cuts.cut():
-            desk.wait(0.25)
-            tell(desk, B, "$grid/in/b/b/state", state(int(desk.now * 10)))
-        pauses.append(desk.now - began)
-    assert pauses == pytest.approx([PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S], abs=0.3)
-    assert "flood-c" in desk.alerts
-    desk.now += GOOD_S + 4 * PAUSE_S
-    desk.wait(1.0)
-    assert "flood-c" not in desk.alerts
-
-
-def test_a_link_that_we_dial_is_taken_away_and_comes_back():
-    desk = a_desk()
-    desk.node.siblings.join("c", "c.test:8883", desk.now)
-    desk.node.siblings.join("d", "d.test:8883", desk.now)
-    (bridges,) = [effect for effect in flood(desk, "c", int(BAD_BURST) + 2) if isinstance(effect, Bridges)]
-    assert [link.sibling for link in bridges.links] == ["d"]
-    (bridges,) = [effect for effect in desk.wait(PAUSE_S + 0.5) if isinstance(effect, Bridges)]
-    assert [link.sibling for link in bridges.links] == ["c", "d"]
-
-
-def test_what_is_wrong_in_our_own_tree_came_by_a_link_that_we_dial():
-    desk = a_desk()
-    meet(desk)
-    for number in range(int(BAD_BURST) + 1):
-        desk.hear("grid/price", b"%d" % number)
-    assert desk.node.cuts.cut() == []  # nobody to be blamed: all that we have dialled us, and the broker holds them back
-    desk.node.siblings.join("d", "d.test:8883", desk.now)
-    for _ in range(int(BAD_BURST) + 1):
-        desk.hear("grid/node/b/state", b"{}")
-    assert desk.node.cuts.cut() == ["d"]
-
-
-def test_inboxes_beyond_what_a_node_can_have_siblings_are_laid_to_whom_we_dial():
-    """Nobody else can write into an inbox that is not its own; and invented names must not cost memory."""
-    cuts = Cuts()
-    for number in range(MOST):
-        assert cuts.wrong(f"x{number}", ["d"], 0.0) is None
-        assert cuts.any(f"x{number}", ["d"], 0.0) is None
-    named = [cuts.wrong(f"y{number}", ["d"], 0.0) for number in range(int(BAD_BURST) + 1)]
-    assert [name for name in named if name] == ["d"]
-    assert [cuts.any(f"z{number}", ["e"], 0.0) for number in range(int(ALL_BURST) + 1)][-1] == "e"
-    assert (len(cuts.bad), len(cuts.all), cuts.cut()) == (MOST + 1, MOST + 1, ["d", "e"])
-
-
-def test_an_alert_advises_to_revoke_only_whom_nobody_else_can_have_accused():
-    desk = a_desk()
-    meet(desk)
-    flood(desk, "c", int(BAD_BURST) + 1)
-    assert "grid revoke c" in desk.alerts["flood-c"]
-    desk.node.siblings.join("d", "d.test:8883", desk.now)
-    flood(desk, "b", int(BAD_BURST) + 2)
-    assert "grid revoke" not in desk.alerts["flood-b"]
-    assert "or d, whom this node dials" in desk.alerts["flood-b"]
-
-
-def test_who_writes_into_anothers_inbox_is_found():
-    """c is cut, and its inbox goes on: then it is d, whose broker we dial, that writes there."""
-    desk = a_desk()
-    desk.node.siblings.join("d", "d.test:8883", desk.now)
-    flood(desk, "c", int(BAD_BURST) + 2)  # the first of a node not known waits, each next one drives one out
-    assert desk.node.cuts.cut() == ["c"]
-    desk.wait(4.0)
-    flood(desk, "c", STILL - 1)
-    assert desk.node.cuts.cut() == ["c"]
-    flood(desk, "c", 1)
-    assert desk.node.cuts.cut() == ["d"]
-    assert "flood-c" not in desk.alerts
-    desk.node.siblings.join("e", "e.test:8883", desk.now)
-    for _ in range(int(BAD_BURST) + 2):
-        flood(desk, "c", 1)
-    assert desk.node.cuts.cut() == ["d", "e"]  # not c again: now it is the next one's turn
-
-
-def test_a_maker_that_signs_faster_than_anybody_needs_is_slowed_down():
-    desk = a_desk()
-    meet(desk)
-    start = desk.node.book.get("b", "state").record.version
-    for number in range(380):
-        tell(desk, B, "$grid/in/b/b/state", state(start + 1 + number, number))
-    assert desk.node.book.get("b", "state").record.version <= start + PACE_BURST
-    tell(desk, C, "$grid/in/b/c/info", info(1))
-    assert desk.node.book.get("c", "info") is not None
-    desk.now += 1.0
-    tell(desk, B, "$grid/in/b/b/state", state(start + 2000, 7))
-    assert desk.node.book.get("b", "state").record.net_w == 7
-
-
-def test_more_than_a_network_can_have_to_tell_is_a_flood_whatever_it_says(monkeypatch):
-    monkeypatch.setattr(cuts, "ALL_BURST", 1000.0)
-    desk = a_desk()
-    meet(desk, by="c")
-    payload = desk.told["grid/node/b/state"]
-    for _ in range(1100):
-        desk.hear("$grid/in/c/b/state", payload)
-    assert desk.node.cuts.cut() == ["c"]
-    assert list(reasons(desk)) == ["from a sibling that is cut off"]
-
-
-def test_an_open_node_cuts_nobody_and_knows_no_revocation():
-    desk = Desk()
-    desk.meet("b", 500)
-    for number in range(2000):
-        desk.hear("$grid/in/z/b/state", b"{%d" % number)
-    desk.hear("$grid/in/b/network/revoked/b", json.dumps({"keys": [spelled(B.key)], "version": 1}).encode())
-    assert desk.node.cuts.cut() == []
-    assert desk.summary["members"] == ["b"]
-
-
-def test_an_info_of_another_life_of_ours_counts_with_our_certificate_only():
-    """Our own id, another key of it: known to the network as ours, and no reason to forget what we know ourselves."""
-    desk = a_desk()
-    version = desk.node.own.version
-    tell(desk, REALM.seal("me", run=2), "$grid/in/b/me/info", info(version + 50))
-    assert desk.node.own.version > version + 50
-    assert desk.node.trust.known["me"].key == REALM.seal("me").key
-
-
-def test_a_thousand_revocations_at_once_are_no_flood():
-    desk = a_desk()
-    effects = []
-    for number in range(1000):
-        effects += network(desk, OP, f"revoked/x{number}", keys=["k"])
-    effects += desk.wait(0.5)
-    assert [len(effect.ids) for effect in effects if isinstance(effect, Bar)] == [1000]  # the broker is told once
-    assert reasons(desk) == {}
-    assert len(desk.node.trust.revoked) == 1000
-
-
-def test_cuts_by_numbers():
-    found = Cuts()
-    assert [found.wrong("x", (), 0.0) for _ in range(int(BAD_BURST))] == [None] * int(BAD_BURST)
-    assert found.wrong("x", (), 0.0) == "x"
-    now, pauses = 0.0, []
-    for _ in range(12):
-        pauses.append(found.siblings["x"].pause_s)
-        now += pauses[-1]
-        assert found.tick(now) == (["x"], [])
-        while found.wrong("x", (), now) is None:
-            pass
-    assert pauses[:4] == [10, 20, 40, 80]
-    assert max(pauses) == LONGEST_S
-    assert found.wrong(None, ("x",), now) is None  # the only one that could be blamed is cut
-
-
 # commands
 
 
@@ -445,84 +253,6 @@ def test_an_open_node_takes_no_token():
     desk = Desk()
     desk.hear("$grid/set/token-me/heater", b"OFF")
     assert desk.node.show.refusals.total == 1
-
-
-# operators
-
-
-def test_only_an_operator_changes_what_is_common():
-    desk = a_desk()
-    meet(desk)
-    assert "only an operator" in desk.ask(Forget("b"))["error"]
-    assert "only an operator" in desk.ask(SetTariff(import_u=1))["error"]
-    assert "only an operator" in desk.ask(Revoke("b", ()))["error"]
-    op = a_desk("op")
-    meet(op)
-    assert op.ask(Forget("b")) == {"forgotten": "b"}
-    assert OP.verify(OP.key, "grid/network/forgotten/b", op.told["grid/network/forgotten/b"])
-
-
-def test_a_node_lets_itself_in_again_and_nobody_else():
-    desk = a_desk()
-    meet(desk)
-    network(desk, OP, "forgotten/b")
-    assert desk.summary["members"] == []
-    network(desk, C, "forgotten/b", by="c", version=2, forgotten=False)
-    assert reasons(desk) == {"not an operator's": 1}
-    network(desk, B, "forgotten/b", by="b", version=2, forgotten=False)
-    meet(desk, version=50)
-    assert desk.summary["members"] == ["b"]
-
-
-# revocation
-
-
-def test_a_revoked_key_is_gone_from_everywhere_and_a_new_one_comes_in():
-    desk, new = a_desk(), REALM.seal("b", run=2)
-    desk.node.siblings.join("b", "b.test:8883", desk.now)
-    meet(desk)
-    effects = network(desk, OP, "revoked/b", keys=[spelled(B.key)]) + desk.wait(0.25)
-    assert [effect.ids for effect in effects if isinstance(effect, Bar)] == [("b",)]
-    assert desk.summary["members"] == []
-    assert desk.node.siblings.joined() == []
-    assert not [topic for topic in desk.told if topic.startswith("grid/node/b/")]
-    tell(desk, B, "$grid/in/c/b/info", info(100))
-    assert reasons(desk) == {"a revoked key": 1}
-    tell(desk, B, "$grid/in/c/b/state", state(100))
-    assert desk.node.book.get("b", "state") is None
-    effects = network(desk, OP, "revoked/b", version=2, keys=[spelled(B.key)], admitted=True) + desk.wait(0.25)
-    assert [effect.ids for effect in effects if isinstance(effect, Bar)] == [()]
-    meet(desk, seal=new, by="c")
-    assert desk.summary["members"] == ["b"]
-    tell(desk, B, "$grid/in/c/b/info", info(1000))
-    assert reasons(desk)["a revoked key"] == 2
-
-
-def test_an_operator_revokes_and_signs_again_what_the_other_signed():
-    realm = Realm("two", "op", "op2")
-    first, second = Desk("op", trust=realm.trust("op")), realm.seal("op2")
-    topic = "$grid/in/op2/network/tariff"
-    first.hear("$grid/in/op2/op2/info", signed(second, "$grid/in/op2/op2/info", info(1)))
-    first.hear(topic, signed(second, topic, json.dumps({**TARIFF, "by": "op2", "version": 7}).encode()))
-    assert first.node.tariff.import_u == 400_000
-    answer = first.ask(Revoke("op2", ()))
-    assert answer["keys"] == [spelled(second.key)]
-    told = decode(place("grid/network/tariff"), first.told["grid/network/tariff"])
-    assert (told.by, told.version, told.import_u) == ("op", 8, 400_000)
-    late = Desk("late", trust=realm.trust("late"))  # hears all of it, and only now
-    for topic, payload in first.told.items():
-        if topic.startswith("grid/network/"):
-            late.hear(f"$grid/in/op/{topic.removeprefix('grid/')}", payload)
-    assert late.node.tariff.import_u == 400_000
-    assert reasons(late) == {}
-
-
-def test_our_own_key_revoked_is_said_loudly():
-    desk = a_desk()
-    network(desk, OP, "revoked/me", keys=[spelled(REALM.seal("me").key)])
-    assert desk.alerts["revoked"].startswith("op revoked this node's key")
-    network(desk, OP, "revoked/me", version=2, keys=["older"])
-    assert "revoked" not in desk.alerts
 
 
 # the disk

@@ -1,5 +1,6 @@
 """grid demo: the sample network as a user meets it, and nothing left of it afterwards."""
 
+import fcntl
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 from live import GRID, Tap, alive, cli, free_ports, free_range, pid_in, wait_until
 
 from agent.broker import program
-from agent.cli.sample import graph
+from agent.cli.sample import Sample, graph
 
 SAMPLE = ["mill", "oak-house", "solar-barn", "workshop"]
 
@@ -208,6 +209,26 @@ def test_the_same_directory_twice(demo, tmp_path):
     again = demo(2).ready()  # other ports, the same state
     wait_until(lambda: len(again.nets()) == 1, 10, again.nets)
     assert again.end() == 0
+
+
+def test_a_directory_in_use_is_left_alone(tmp_path):
+    """Another sample there would be given other ports, sockets and settings under its feet."""
+    folder = tmp_path / "demo" / "mill"
+    folder.mkdir(parents=True)
+    with (folder / "agent.pid").open("w") as held:
+        held.write("4711\n")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match=r"an agent \(pid 4711\) runs in .*/demo/mill: another sample\? End it, or choose"):
+            Sample(tmp_path / "demo", free_range(2), 2, 1, 1.0).open()
+    assert [path.name for path in folder.iterdir()] == ["agent.pid"]
+
+
+def test_an_installed_copy_says_where_the_sample_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("agent.cli.sample.SAMPLE", tmp_path / "config" / "sample")
+    with pytest.raises(OSError, match=r"the sample needs a checkout. There: .venv/bin/pip install -e \. && deploy/run\.sh"):
+        Sample(tmp_path / "demo", free_range(2), 2, 1, 1.0).open()
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_taken_port_is_said():

@@ -7,8 +7,9 @@ import time
 import pytest
 from live import Grid, cli, free_ports, wait_until
 
-from agent import root, runtime
+from agent import authority, root, runtime
 from agent.cli import doctor
+from agent.seal import Member
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +175,28 @@ def test_a_clock_that_was_never_set(monkeypatch, alone):
     (finding,) = doctor._clock(root.load(alone()), None)
     assert finding.ok is False
     assert "1970-01-01" in finding.text
+
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("left_s", "synchronised", "ok", "says"),
+    [
+        (300 * DAY_S + HOUR_S, True, True, "it ends on {}, in 300 days"),
+        (40 * DAY_S + HOUR_S, True, False, "it ends on {}, in 40 days"),  # long after a third of two years was left
+        (HOUR_S, True, False, "it ends on {}, in 0 days"),
+        (-HOUR_S, True, False, "it ended on {}"),
+        (-HOUR_S, None, False, "it ended on {}"),
+        (-HOUR_S, False, False, "it ended on {} by this clock, which is not known to be right"),
+    ],
+)
+def test_when_a_certificate_ends(alone, tmp_path, monkeypatch, left_s, synchronised, ok, says):
+    config = root.load(alone())
+    authority.create(tmp_path / "trust", "Oak Street", "x", None, time.time())
+    ends = Member.load(tmp_path / "trust").to_unix
+    monkeypatch.setattr(doctor.time, "time", lambda: ends - left_s)
+    monkeypatch.setattr(doctor.clock, "synchronised", lambda: synchronised)
+    (found,) = [finding for finding in doctor._closed(config) if finding.name == "certificate"]
+    assert (found.ok, found.text) == (ok, says.format(time.strftime("%Y-%m-%d", time.gmtime(ends))))
+    assert bool(found.fix) is not ok

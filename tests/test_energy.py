@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
+from agent.decode import decode
 from agent.energy import BEYOND, FELL, UNKNOWN, Use, changed, feeder, read, use
 from agent.isle import Want
 
@@ -29,7 +30,7 @@ def record(import_wh, export_wh=None, edges=0, **keys):
         "version": 1,
         **keys,
     }
-    return wire.decode(wire.place(wire.node_topic("a", wire.energy_kind(day))), json.dumps(keys).encode())
+    return decode(wire.place(wire.node_topic("a", wire.energy_kind(day))), json.dumps(keys).encode())
 
 
 BY_HAND = [  # registers, first edge's index, slot of the day, what it says

@@ -10,7 +10,7 @@ from seals import Realm
 from agent import wire
 from agent.events import Heard, Join, Publish
 from agent.records import MAX_JUMP, MAX_KINDS
-from agent.trust import ROOMS, WAITING_BYTES
+from agent.trust import ROOMS, WAITING, WAITING_BYTES
 from agent.wire import MAX_VERSION
 
 DAY = int(UNIX_S // 86_400)
@@ -143,6 +143,19 @@ def test_records_that_wait_for_their_maker_are_bounded_by_bytes_and_by_inboxes()
     rows = [payload for room in trust.waiting.values() for _, payload in room.values()]
     assert trust.waiting_bytes == sum(map(len, rows))
     assert not any(owner == "z1" for room in trust.waiting.values() for owner, _ in room.values())
+
+
+def test_small_ones_that_wait_make_no_room_for_large_ones():
+    """One let go for each that came would be a hundredth of its size."""
+    trust = Realm("test").trust("me")
+    small, large = b"x" * 100, b"y" * 16_000
+    for number in range(WAITING):
+        assert trust.wait("s", f"grid/node/z{number}/state", f"z{number}", small)
+    for room in range(ROOMS):
+        for number in range(20):
+            trust.wait(f"l{room}", f"grid/node/y{number}/state", f"y{number}", large)
+            assert trust.waiting_bytes <= WAITING_BYTES
+    assert trust.waiting_bytes == sum(len(payload) for room in trust.waiting.values() for _, payload in room.values())
 
 
 def cert(realm: Realm, id_: str) -> bytes:

@@ -1,52 +1,19 @@
-"""The image without building it: its scripts, files and units, and a card composed of three tiny trees and looked into."""
+"""The image without building it: its scripts, its boot partition, its files and units."""
 
 import configparser
-import hashlib
 import os
 import re
-import runpy
 import shutil
 import subprocess
-import sys
-import time
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
+from images import DISK, HERE, IMAGE, needs, run
 
 from agent.config import load
 
-HERE = Path(__file__).resolve().parent.parent
-IMAGE = HERE / "deploy/image"
 FILES = IMAGE / "files"
 SCRIPTS = sorted([*IMAGE.glob("*.sh"), FILES / "usr/lib/grid/grow", IMAGE / "initramfs/grid-overlay"])
-DISK = "47524944"  # "GRID": the disk's number in its partition table
-PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
-MIB = 1 << 20
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    missing = [program for program in programs if shutil.which(program, path=PATH) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"missing: {', '.join(missing)} (deploy/image/build.sh installs them)")
-
-
-def run(*command: str | Path, **more: Any) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PATH": PATH}, **more
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
-    return str(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def bench() -> dict[str, Any]:
-    """What boot_test.py defines; it imports guest.py beside it."""
-    sys.path.insert(0, str(IMAGE))
-    try:
-        return runpy.run_path(str(IMAGE / "boot_test.py"))
-    finally:
-        sys.path.remove(str(IMAGE))
 
 
 # scripts
@@ -172,6 +139,7 @@ def test_systemd_has_nothing_against_the_units(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if any(name in line for name in names)] == []
 
 
+NOT_COPIED = {"etc/grid", "etc/grid/grid.toml"}  # the user's, on the data and the boot partition
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nsystemd-timesync:x:997:997::/:/usr/sbin/nologin\n"
 ENABLED = ("systemd-networkd", "systemd-resolved", "systemd-timesyncd", "ssh", "iwd")
 
@@ -193,17 +161,31 @@ def root(tmp_path: Path) -> Path:
 
 @needs("systemctl", "systemd-sysusers")
 @pytest.mark.skipif(os.geteuid() != 0, reason="files of several users are made: needs root")
-def test_the_systems_files_users_and_units(root: Path) -> None:
-    source = f'set -euo pipefail; here={IMAGE}; checkout={HERE}; . "$here/root.sh"; '
+def test_the_systems_files_users_and_units(root: Path, tmp_path: Path) -> None:
+    """Of a checkout that was made under umask 077, in a place with a space in its name."""
+    checkout = tmp_path / "my grid"
+    for part in ("deploy", "config"):
+        shutil.copytree(HERE / part, checkout / part, symlinks=True)
+    for path in checkout.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o700)
+    source = 'set -euo pipefail; umask 022; checkout=$2; here=$checkout/deploy/image; . "$here/root.sh"; '
     source += 'system_into "$1"; strip_root "$1"; data_for "$1" "$1.data"'
-    run("bash", "-c", source, "bash", root)
+    run("bash", "-c", source, "bash", root, checkout)
+    copied = {str(path.relative_to(tree)) for tree in (FILES, HERE / "deploy/files") for path in tree.rglob("*")} - NOT_COPIED
+    modes = {name: (root / name).stat().st_mode & 0o777 for name in copied}
+    assert {name for name, mode in modes.items() if mode == 0o755 and not (root / name).is_dir()} == {"usr/lib/grid/grow"}
+    assert set(modes.values()) == {0o755, 0o644}
+    assert not [name for name in copied if (root / name).is_dir() and modes[name] != 0o755]
     wants = {path.name for path in (root / "etc/systemd/system/multi-user.target.wants").iterdir()}
     assert {"grid.service", "grid-mosquitto.service", "grid-time.service"} <= wants
     assert os.path.lexists(root / "etc/systemd/system/sysinit.target.wants/grid-boot.service")
     assert os.path.lexists(root / "etc/systemd/system/data.mount.wants/grid-grow.service")
     assert "mosquitto.service" not in wants
     assert os.readlink(root / "etc/systemd/system/mosquitto.service") == "/dev/null"
-    assert (root / "etc/shadow").read_text().startswith("root:*:")
+    shadow = {line.split(":")[0]: line.split(":")[1:3] for line in (root / "etc/shadow").read_text().splitlines()}
+    assert shadow["root"][0] == "*"
+    assert shadow["grid"][1] == "20370"  # 1760000000 s // 86400: the same on whatever day it is built
     assert os.readlink(root / "etc/grid") == "/data/boot/config"
     settings = (root / "usr/share/grid/grid.toml").read_text()
     assert settings.replace("\nclosed = true   ", "\n#closed = false ") == (HERE / "config/grid.toml").read_text()
@@ -214,137 +196,3 @@ def test_the_systems_files_users_and_units(root: Path) -> None:
     state = (root.parent / "root.data/grid").stat()
     assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (int(grid[1]), int(grid[2]), 0o750)
     assert (root.parent / "root.data/timesync").stat().st_uid == 997
-
-
-# the card
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """Tiny ones: root, boot, data."""
-    folder = tmp_path_factory.mktemp("trees")
-    root, boot, data = (folder / name for name in ("root", "boot", "data"))
-    (root / "etc").mkdir(parents=True)
-    (root / "etc/hostname").write_text("grid\n" * 5000)
-    (root / "link").symlink_to("etc/hostname")
-    (boot / "overlays").mkdir(parents=True)
-    (boot / "grid.toml").write_text('[node]\nid = "oak"\n')
-    (boot / "overlays/a.dtbo").write_bytes(b"\0" * 3000)
-    (data / "grid").mkdir(parents=True, mode=0o750)
-    (data / "grid").chmod(0o750)
-    return root, boot, data
-
-
-def compose(trees: tuple[Path, Path, Path], out: Path) -> Path:
-    run(IMAGE / "compose.sh", *trees, out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def card(trees: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BOOT_MIB", "40")
-        patch.setenv("DATA_MIB", "8")
-        return compose(trees, tmp_path_factory.mktemp("card") / "card.img")
-
-
-composes = needs("mkfs.erofs", "mkfs.vfat", "mke2fs", "sfdisk", "mcopy", "debugfs")
-
-
-@composes
-def test_a_card_has_three_partitions_in_a_row(card: Path) -> None:
-    table = run("sfdisk", "-d", card)
-    assert f"label-id: 0x{DISK}" in table
-    found = [tuple(map(int, pair)) for pair in re.findall(r"start= *(\d+), size= *(\d+)", table)]
-    assert re.findall(r"type=(\w+)", table) == ["c", "83", "83"]
-    (boot, boot_size), (root, root_size), (data, data_size) = found
-    assert boot == 8 * MIB // 512
-    assert (root, data) == (boot + boot_size, root + root_size)
-    assert card.stat().st_size == (data + data_size) * 512
-
-
-@composes
-def test_a_card_holds_what_was_put_into_it(card: Path, tmp_path: Path) -> None:
-    fat = f"{card}@@{8 * MIB}"
-    assert run("mtype", "-i", fat, "::/grid.toml") == '[node]\nid = "oak"\n'
-    assert "a.dtbo" in run("mdir", "-b", "-i", fat, "::/overlays").casefold()
-    assert "GRIDBOOT" in run("mlabel", "-s", "-i", fat, "::")
-    starts = [int(found) * 512 for found in re.findall(r"start= *(\d+)", run("sfdisk", "-d", card))]
-    whole = card.read_bytes()
-    assert whole[starts[1] + 1024 : starts[1] + 1028] == b"\xe2\xe1\xf5\xe0"  # erofs's magic number, little endian
-    (tmp_path / "data").write_bytes(whole[starts[2] :])
-    listed = run("debugfs", "-R", "ls -l /", tmp_path / "data")
-    assert re.search(r" 40750 .* grid\n", listed)
-
-
-@composes
-def test_the_same_trees_make_the_same_bytes(
-    card: Path, trees: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BOOT_MIB", "40")
-    monkeypatch.setenv("DATA_MIB", "8")
-    time.sleep(1.1)  # in another second, so that each time that slips in shows
-    again = compose(trees, tmp_path / "again.img")
-    with card.open("rb") as one, again.open("rb") as other:
-        assert hashlib.file_digest(one, "sha256").digest() == hashlib.file_digest(other, "sha256").digest()
-
-
-def test_a_wheel_is_whole_and_the_same_each_time(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("A = 1\n")
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        run(sys.executable, IMAGE / "wheel.py", tmp_path / name, "a", "1.0", "py3-none-any", f"{tmp_path}/a.py=a.py")
-    wheels = [tmp_path / name / "a-1.0-py3-none-any.whl" for name in ("one", "two")]
-    assert wheels[0].read_bytes() == wheels[1].read_bytes()
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        assert set(wheel.namelist()) == {"a.py", "a-1.0.dist-info/METADATA", "a-1.0.dist-info/WHEEL", "a-1.0.dist-info/RECORD"}
-        # sha256 of "A = 1\n", base64 for URLs
-        assert (
-            wheel.read("a-1.0.dist-info/RECORD").decode().splitlines()[0]
-            == "a.py,sha256=Bu289DNhZaJx5lJAJaZDnDyqMkb9B5bxFncieXB6UyU,6"
-        )
-
-
-# the boot test's own judgement
-
-
-def test_the_guests_settings_are_valid(bench: dict[str, Any], tmp_path: Path) -> None:
-    for number, (name, join, meter) in enumerate((("oak", None, True), ("elm", "oak", True), ("pi", None, False)), 1):
-        path = tmp_path / f"{name}.toml"
-        path.write_text(bench["settings"](name, number, join, meter))
-        config = load(path)
-        assert config.node.id == name
-        assert len(config.meters) == meter
-
-
-def a_snapshot(
-    version: int, instance: str, siblings: tuple[str, ...] = ("elm",), wh: tuple[int | None, ...] = (5, 6)
-) -> dict[str, Any]:
-    base = {"version": version, "instance": instance}
-    info = {**base, "siblings": dict.fromkeys(siblings, 1), "meters": ["house"], "place": "Card 1"}
-    energy = {**base, "day": 20000, "edges": 3, "import_wh": list(wh), "export_wh": [None] * len(wh)}
-    return {"records": {"state": base, "info": info, "energy/odd": energy, "energy/even": {}}, "price": "0.3"}
-
-
-@pytest.mark.parametrize(
-    ("after", "word"),
-    [
-        (a_snapshot(11, "b"), ""),
-        (a_snapshot(11, "b", wh=(5, 6, 7)), ""),
-        (a_snapshot(10, "b"), "version"),
-        (a_snapshot(11, "a"), "instance"),
-        (a_snapshot(11, "b", siblings=()), "siblings"),
-        (a_snapshot(11, "b", wh=(5,)), "import_wh"),
-        (a_snapshot(11, "b", wh=(5, 5)), "import_wh"),
-        (a_snapshot(11, "b", wh=(5, 6, 4)), "went back"),
-    ],
-)
-def test_what_a_cut_may_not_cost(bench: dict[str, Any], after: dict[str, Any], word: str) -> None:
-    class Guest:
-        name = "oak"
-
-    if not word:
-        bench["compare"](Guest, a_snapshot(10, "a"), after)
-        return
-    with pytest.raises(bench["Failed"], match=word):
-        bench["compare"](Guest, a_snapshot(10, "a"), after)

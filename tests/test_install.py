@@ -105,6 +105,33 @@ def test_a_copy_without_links_keeps_the_configuration(root: Path, tmp_path: Path
     assert config.read_text() == "mine"
 
 
+def test_the_agent_can_read_what_a_checkout_keeps_to_its_owner(root: Path, tmp_path: Path) -> None:
+    """One that was made under umask 077; its user is not the service's."""
+    shutil.copytree(HERE / "deploy", tmp_path / "deploy")
+    (tmp_path / "agent").symlink_to(HERE / "agent")
+    for path in (tmp_path / "deploy").rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    (root / "etc/grid/grid.toml").unlink()
+    shutil.rmtree(root / "usr/lib")
+    done = install(root, "--from", str(wheel(tmp_path, "1")), program=tmp_path / "deploy/install.sh")
+    assert done.returncode == 0
+    assert {name for name in COPIED if (root / name).stat().st_mode & 0o777 != 0o644} == set()
+
+
+def test_places_may_have_spaces_in_their_names(tmp_path: Path) -> None:
+    """The checkout, where it is installed, and what."""
+    shutil.copytree(HERE / "deploy", tmp_path / "my grid/deploy")
+    (tmp_path / "my grid/agent").symlink_to(HERE / "agent")
+    source, root, program = wheel(tmp_path / "the wheels", "1"), tmp_path / "the card", tmp_path / "my grid/deploy/install.sh"
+    done = install(root, "--from", str(source), program=program)
+    assert done.returncode == 0, done.stderr
+    env = (root / "opt/grid/current").resolve()
+    assert os.fsencode(tmp_path) not in (env / "bin/grid").read_bytes()
+    assert f"/opt/grid/{env.name}/bin/python" in (env / "bin/grid").read_text()
+    assert install(root, "--uninstall", program=program).returncode == 0
+    assert files(root) == {"etc/grid/grid.toml"}
+
+
 def test_a_new_version_leaves_the_one_before_beside_it(root: Path, tmp_path: Path) -> None:
     before = os.readlink(root / "opt/grid/current")
     source = wheel(tmp_path, "2")
@@ -127,22 +154,45 @@ def test_what_cannot_be_installed_changes_nothing(root: Path, tmp_path: Path) ->
     assert changed <= {"opt/grid", "opt/grid/.lock"}
 
 
-def test_uninstalling_leaves_the_configuration_and_what_the_node_remembers(root: Path) -> None:
-    (root / "var/lib/grid/mill").mkdir(parents=True)
-    (root / "var/lib/grid/mill/edges.json").write_text("{}")
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+
+
+def test_uninstalling_leaves_the_configuration_alone(root: Path) -> None:
+    for name in ("mill/edges.json", "mill/bridges/oak.conf", "mill/ledger.db", "older/a b/records.json", "mill/trust/broker.json"):
+        (root / "var/lib/grid" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "var/lib/grid" / name).write_text("{}")
+    (root / "var/lib/grid/mill/link").symlink_to(root / "etc/grid")
     (root / "usr/lib/systemd/system/other.service").write_text("another's")
     (root / "usr/local/bin/other").write_text("another's")
     done = install(root, "--uninstall")
     assert done.returncode == 0
     assert "left: /etc/grid (your configuration)" in done.stderr
-    assert "--purge removes them" in done.stderr
-    left = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
+    assert "/var/lib/grid" not in done.stderr
     others = {"usr/lib/systemd/system/other.service", "usr/local/bin/other"}
-    assert left == {"etc/grid/grid.toml", "var/lib/grid/mill/edges.json"} | others
-    again = install(root, "--uninstall", "--purge")
-    assert again.returncode == 0
-    left = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
-    assert left == {"etc/grid/grid.toml"} | others
+    assert files(root) == {"etc/grid/grid.toml"} | others
+    assert not (root / "var/lib/grid").exists()
+
+
+@pytest.mark.parametrize("key", ["trust/authority/ca.key", "trust/node.key", "trust/request.key", "trust/pending"])
+def test_uninstalling_keeps_what_nobody_can_make_again_until_it_is_purged(root: Path, key: str) -> None:
+    """Without its authority's key a closed network lets nobody in any more; a member would need another bundle."""
+    kept = {f"var/lib/grid/mill/{name}" for name in ("trust/ca.pem", "trust/authority/issued/oak.pem", key)}
+    for name in (*kept, "var/lib/grid/mill/records.json", "var/lib/grid/older/trust/ca.pem", "var/lib/grid/older/records.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{}")
+    for _ in range(2):
+        done = install(root, "--uninstall")
+        assert done.returncode == 0
+        says = "left: /var/lib/grid/mill/trust (keys of a closed network), of the user grid; --uninstall --purge removes them"
+        assert [line for line in done.stderr.splitlines() if "/var/lib" in line] == [says]
+        assert kept <= files(root)
+        assert not {name for name in files(root) if name.endswith("records.json")}
+    assert "Nothing to do: Grid is not installed." in done.stderr
+    purged = install(root, "--uninstall", "--purge")
+    assert (purged.returncode, "removed Grid." in purged.stderr, "/var/lib" in purged.stderr) == (0, True, False)
+    assert files(root) == {"etc/grid/grid.toml"}
+    assert not (root / "var/lib/grid").exists()
 
 
 def test_uninstalling_leaves_no_directories_and_may_be_done_twice(root: Path) -> None:
@@ -157,7 +207,7 @@ def test_uninstalling_leaves_no_directories_and_may_be_done_twice(root: Path) ->
     assert "Nothing to do: Grid is not installed." in again.stderr
 
 
-@pytest.mark.parametrize("options", [["--what"], ["--from"], ["--from", "/no/such/file"]])
+@pytest.mark.parametrize("options", [["--what"], ["--from"], ["--from", "/no/such/file"], ["--purge"]])
 def test_wrong_use_is_refused(tmp_path: Path, options: list[str]) -> None:
     done = install(tmp_path / "root", *options)
     assert done.returncode != 0

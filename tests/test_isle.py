@@ -9,12 +9,12 @@ from desk import Desk
 from fleet import TARIFF, UNIX_S, Fleet
 
 from agent import loads, slots, wire
+from agent.accounts import entries, replay, settle
 from agent.audit import audit
 from agent.events import Metered
 from agent.isle import Island, Want, isle
 from agent.offer import Battery, Feeder
 from agent.own import MeterSlot
-from agent.settlement import entries, replay, settle
 from agent.switches import Load
 from drivers.reading import Reading
 

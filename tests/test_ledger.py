@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.accounts import Settled, settle
 from agent.ledger import KEEP_BAD, KEEP_S, OWED, Ledger, read
-from agent.settlement import Settled, settle
 from agent.wire import Tariff
 
 ROOT = Path(__file__).resolve().parent.parent

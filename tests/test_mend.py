@@ -8,7 +8,8 @@ from desk import Desk, state
 from agent import records
 from agent.bucket import Bucket
 from agent.events import Asked, Complain, Heard, Publish, Renew
-from agent.node import CALM_S, MEND_BURST, RUBBISH
+from agent.node import MEND_BURST
+from agent.upkeep import CALM_S, RUBBISH
 
 WRONG = [b"{", b"\xff", b"[]", b'{"version":"1"}', b'{"version":-1}', b"x" * 20_000, state(9) + b"}", state(9, zone="Z")]
 

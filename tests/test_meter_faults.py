@@ -1,21 +1,21 @@
 """Every fault that a meter, a line or a gateway can have, on a real pty and real TCP: no value may ever be a wrong one."""
 
 import socket
-import threading
 import time
 from contextlib import contextmanager
 from itertools import pairwise
 from random import Random
 
 import pytest
+from gateway import served
 
 from drivers.catalog import find, models
 from drivers.faults import FAULTS, LATE_S, SERIAL_ONLY, TCP_ONLY, Faulty, Request, Send, SerialEar, TcpEar, crc, frame, spoiled
 from drivers.mapfile import parse
-from drivers.modbus import Bus, Line, Meter, Refusal
+from drivers.modbus import Bus, Line, Refusal
 from drivers.reading import MeterError
+from drivers.register_meter import Meter
 from drivers.registers import plan
-from drivers.served import Served
 from drivers.simulated import Entry, Scene, SimulatedMeter
 
 HEAD = '[meter]\nid = "t"\nvendor = ""\nmodels = []\nphases = 1\ntrust = "C"\nsources = []\n[read]\nfc = 4\n'
@@ -42,26 +42,6 @@ class Scripted:
     def held(self, now):
         self.n += 1
         return {(4, a): truth(self.unit, self.n, a, 1)[0] for block in BLOCKS for a in (block.address, block.address + 1)}
-
-
-@contextmanager
-def served(meter, transport, baud=9600, port=0):
-    """The line at which a Faulty answers."""
-    server = Served(meter)
-    try:
-        line = (
-            Line("127.0.0.1", server.on_tcp("127.0.0.1", port), None)
-            if transport == "tcp"
-            else Line(None, None, server.on_pty(baud), baud, "8N1")
-        )
-    finally:
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-    try:
-        yield line
-    finally:
-        server.stop()
-        thread.join()
 
 
 @contextmanager

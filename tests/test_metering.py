@@ -4,8 +4,9 @@ import pytest
 
 from agent.config import parse
 from agent.metering import build, line_of, period_s
-from drivers.modbus import Line, Meter
+from drivers.modbus import Line
 from drivers.reading import Reading
+from drivers.register_meter import Meter
 from drivers.registers import MapError
 from drivers.sunspec_meter import SunSpecMeter
 

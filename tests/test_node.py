@@ -10,10 +10,10 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from agent import records
-from agent.events import Bridges, Complain, Connected, Disconnected, Heard, Metered, Publish, Quiet, Stopping, Tick, Warned
+from agent.events import Bridges, Complain, Connected, Disconnected, Heard, Metered, Publish, Quiet, Save, Stopping, Tick, Warned
 from agent.gone import is_gone
 from agent.hear import GREET
-from agent.node import REPAIR_S, UNPROVEN_S
+from agent.upkeep import REPAIR_S, SWEEP_S, UNPROVEN_S
 from drivers.reading import Reading
 
 B = "$grid/in/b/b/"
@@ -48,6 +48,7 @@ def test_a_newer_record_is_given_on_byte_for_byte_and_an_older_one_goes_nowhere(
     later = b'{"version":6}'  # stands there already, or stood there until we connected and told what we had kept
     assert desk.hear("grid/node/b/later/on", later) == [Publish("grid/node/b/later/on", later, sure=True)]
     assert desk.hear(B + "later/on", b'{"version":6}') == []
+    assert desk.hear("grid/node/b/other", odd) == []  # new, and it stands there
 
 
 @pytest.mark.parametrize(
@@ -120,10 +121,40 @@ def test_an_id_that_nobody_vouches_for_is_no_member_and_is_let_go():
     desk.hear("$grid/in/b/x/state", state(1, 500))
     assert desk.summary["members"] == before["members"]
     assert desk.summary["nodes"] == 1
-    desk.wait(UNPROVEN_S + 15.0)
+    desk.wait(UNPROVEN_S - 15.0)
+    assert "x" in desk.node.book.nodes  # somebody may still vouch for it
+    desk.wait(30.0)
     assert "x" not in desk.node.book.nodes
     assert "grid/node/x/state" not in desk.told
     assert desk.node.life.pulses.keys() == {"me"}
+
+
+def test_a_tariff_to_come_is_seen_in_the_digest_at_once():
+    desk = Desk()
+    desk.wait(1.0)
+    before, held = desk.summary, json.loads(desk.told["grid/network/tariff"])
+    now = {key: value for key, value in held.items() if key not in ("by", "version")}
+    slot = int((UNIX_S + 86_400) // held["slot_s"])
+    desk.hear(
+        "$grid/in/b/network/tariff", json.dumps(held | {"version": 9, "import_u": 310_000, "from": slot, "past": [now]}).encode()
+    )
+    after = json.loads(published(desk.do(Quiet()))["grid/summary"])
+    assert after["price_u"] == before["price_u"]
+    assert after["digest"] != before["digest"]
+
+
+def test_what_the_disk_refused_is_kept_again_until_it_takes_it():
+    desk = Desk()
+    desk.wait(2 * SWEEP_S)
+    assert saved(desk.wait(2 * SWEEP_S)) == []
+    desk.do(Warned("disk", "the card is full"))
+    assert saved(desk.wait(2 * SWEEP_S)) == ["records"] * 2
+    desk.do(Warned("disk", ""))
+    assert saved(desk.wait(2 * SWEEP_S)) == []
+
+
+def saved(effects):
+    return [effect.name for effect in effects if isinstance(effect, Save) and effect.name == "records"]
 
 
 def test_records_before_the_view_that_counts_them():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import offer, wire
+from agent.decode import decode
 from agent.dispatch import Flex
 from agent.offer import Battery, Feeder
 from agent.own import MeterSlot, Own
@@ -152,7 +153,7 @@ FLEXES = st.builds(
 @given(FLEXES, st.sampled_from([None, GRID, GENERATOR]))
 def test_what_is_said_is_what_is_heard(flex, feeder):
     keys = {"quality": "good", "zone": "z", "rated_w": 1, "version": 1, "flex": offer.keys(flex, feeder, "00ff")}
-    state = wire.decode(wire.place("grid/node/a/state"), wire.encode(keys))
+    state = decode(wire.place("grid/node/a/state"), wire.encode(keys))
     assert isinstance(state, wire.State)
     assert state.flex is not None
     assert state.flex.kind == (feeder.kind if feeder is not None else None)

@@ -6,8 +6,9 @@ GRID_ATTACKS=1 runs the floods at full length, with 10^5 ids. The table stands a
 import time
 
 import pytest
-from attacks import ATTACKS, LONG
+from attacks import ATTACKS
 from conftest import Attacked
+from floods import LONG
 from scene import Scene, Watch
 
 from agent.life import STALE_S

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from live import Grid, Tap, cli, wait_until
 
-from agent import broker, bundle, seal
+from agent import broker_conf, bundle, seal
 from agent.notary import Authority
 
 CRASH = """
@@ -105,7 +105,7 @@ def test_secrets_stay_where_they_belong(grid, tmp_path):
     damaged.unlink()
     assert repr(whole) == "<bundle of b>"
 
-    person = {"user": broker.PERSON, "password": json.loads((a.trust / "broker.json").read_bytes())["token"]}
+    person = {"user": broker_conf.PERSON, "password": json.loads((a.trust / "broker.json").read_bytes())["token"]}
     for login in ({}, person):
         seen |= {f"topic: {topic}": data for topic, data in told(a.port, **login).items()}
     a.kill_agent()

@@ -25,7 +25,7 @@ def desk_of(id_="op", to_unix=LATER, operator=None):
     trust.seals[id_] = REALM.seal(id_, operator, to_unix=to_unix)
     desk = Desk(id_, trust=trust.trust(id_))
     desk.now += 11.0
-    desk.do(Tick(UNIX_S + 11.0))
+    desk.first += desk.do(Tick(UNIX_S + 11.0))
     return desk
 
 
@@ -111,6 +111,15 @@ def test_what_was_renewed_is_not_asked_for_again():
     assert renewal.newest(desk.node, "b") == (other.cert, REALM.seal("x").certified(other.cert))
 
 
+def test_a_record_of_an_earlier_renewal_is_not_the_newest():
+    """A new bundle for the same key came after it: what the node shows itself ends later."""
+    desk = desk_of()
+    desk.do(Issued((seal("b", SOON).cert,)))
+    meet(desk, "b", LATER)
+    assert renewal.newest(desk.node, "b")[0] == seal("b", LATER).cert
+    assert asked(hour(desk, meets=[("b", LATER)])) == ()
+
+
 def test_many_are_renewed_little_by_little():
     desk = desk_of()
     ids = [f"n{number:03d}" for number in range(renewal.TOGETHER + 10)]
@@ -141,6 +150,7 @@ def test_who_has_no_certificate_that_holds_has_none():
 def test_the_owner_takes_it_once():
     desk = desk_of("me", SOON, operator=False)
     meet(desk, "op")
+    assert not [effect for effect in desk.first if isinstance(effect, Install)]  # that which it has is in its place
     new = seal("me", LATER).cert
     tell(desk, new, "me")
     effects = hour(desk, hours=0.01)

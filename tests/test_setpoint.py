@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import drive
 
 from drivers.reading import MeterError
 from drivers.registers import Write
@@ -37,20 +38,16 @@ class Device:
         self.words, self.most, self.asked = image([common("Acme"), *parts]), most, []
 
     def run(self, steps):
-        answer = None
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as done:
-                return done.value
-            self.asked.append((step.fc, step.address, step.count))
-            if isinstance(step, Write):
-                self.words |= dict(enumerate(step.words, step.address))
-                answer = None
-                continue
-            places = range(step.address, step.address + step.count)
-            whole = step.count <= self.most and all(at in self.words for at in places)
-            answer = [self.words[at] for at in places] if whole else None
+        return drive(steps, self.answer)
+
+    def answer(self, step):
+        self.asked.append((step.fc, step.address, step.count))
+        if isinstance(step, Write):
+            self.words |= dict(enumerate(step.words, step.address))
+            return None
+        places = range(step.address, step.address + step.count)
+        whole = step.count <= self.most and all(at in self.words for at in places)
+        return [self.words[at] for at in places] if whole else None
 
     def write(self, writes):
         for write in writes:

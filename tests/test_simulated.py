@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from drivers.catalog import find, models
 from drivers.curves import DAY_S, Dial, Household, face, random_walk
 from drivers.faults import Faulty
-from drivers.modbus import Bus, Line, Meter, Refusal
+from drivers.modbus import Bus, Line, Refusal
 from drivers.reading import QUANTITIES, account
+from drivers.register_meter import Meter
 from drivers.registers import Block, Reg
 from drivers.served import Served
 from drivers.simulated import Entry, Scene, SimulatedMeter, load

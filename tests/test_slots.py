@@ -9,9 +9,11 @@ from fleet import TARIFF, UNIX_S, Fleet
 from graphs import names, ring
 
 from agent import wire
+from agent.accounts import entries
+from agent.decode import decode
 from agent.events import Heard, Metered, Post, Quiet, Save, Status, Tick
 from agent.price import RULES
-from agent.settlement import LATE_S, entries
+from agent.settlement import LATE_S
 from agent.slots import RECLAIM_S
 from drivers.reading import Reading
 
@@ -71,7 +73,7 @@ def test_its_registers_stand_in_its_record_at_every_edge():
     assert record["export_wh"] == [500, 500, 500]
     assert (record["flags"], record["zone"], record["rated_w"]) == ({}, "z", 10_000)
     assert [effect.name for effect in effects if isinstance(effect, Save)].count("edges") >= 3
-    wire.decode(wire.place(f"grid/node/me/{KIND}"), desk.told[f"grid/node/me/{KIND}"])
+    decode(wire.place(f"grid/node/me/{KIND}"), desk.told[f"grid/node/me/{KIND}"])
 
 
 def test_without_counters_power_is_added_up_and_the_slots_say_so():

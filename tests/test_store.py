@@ -115,11 +115,11 @@ def test_a_card_that_rots_does_not_fill_up(store):
 
 def test_a_power_cut_between_write_and_rename_leaves_the_old(store):
     store.save("one", DATA)
-    (store.directory / "one.new").write_bytes(b"\0" * 40)
+    (store.directory / "one.json.new").write_bytes(b"\0" * 40)
     assert store.load() == ({"one": DATA}, [])
     assert store.save("one", b"2") == ""
     assert store.load() == ({"one": b"2"}, [])
-    assert not (store.directory / "one.new").exists()
+    assert not (store.directory / "one.json.new").exists()
 
 
 def test_a_full_disk_keeps_the_old_whole(small):
@@ -195,7 +195,7 @@ def test_a_node_runs_on_when_its_disk_is_full_and_starts_on_it(grid, small):
 def test_a_node_runs_on_when_it_cannot_write(grid):
     a, b = grid.node("a"), grid.node("b", 1200)
     wait_until(lambda: a.read("grid/summary") and b.read("grid/summary"), 10)
-    (b.folder / "siblings.new").mkdir()  # permissions would not bind root
+    (b.folder / "siblings.json.new").mkdir()  # permissions would not bind root
     assert b.cli("join", f"127.0.0.1:{a.port}").returncode == 0
     assert wait_until(lambda: b.alerts().get("disk"), 10, b.log).startswith("cannot keep siblings: ")
     grid.agree([a, b], 700, 2)

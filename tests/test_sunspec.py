@@ -1,8 +1,10 @@
 """SunSpec: the walk, the requests and the numbers, by hand."""
 
 import struct
+from itertools import count
 
 import pytest
+from steps import drive
 
 from drivers.reading import MeterError
 from drivers.sunspec import BASES, SIZES, fetch, find, frequency, measure, points, register, walk, which_for
@@ -14,17 +16,15 @@ ACME = "Acme"
 
 def run(steps, words, most=125, log=None):
     """What comes of the steps on a device of these words that answers at most `most` registers at once."""
-    answer = None
-    while True:
-        try:
-            block = steps.send(answer)
-        except StopIteration as done:
-            return done.value
+
+    def answer(block):
         assert 0 < block.count <= 125
         wanted = range(block.address, block.address + block.count)
-        answer = [words[at] for at in wanted] if block.count <= most and all(at in words for at in wanted) else None
         if log is not None:
             log.append((block.address, block.count))
+        return [words[at] for at in wanted] if block.count <= most and all(at in words for at in wanted) else None
+
+    return drive(steps, answer)
 
 
 def read(words, which=None, most=125):
@@ -292,15 +292,13 @@ def test_no_value_is_cut_in_two_and_a_device_that_takes_nothing_is_refused():
 
 def scripted(steps, answers):
     """What comes of the steps when the n-th request goes to the device answers(n), or is refused for None."""
-    answer, asked = None, 0
-    while True:
-        try:
-            block = steps.send(answer)
-        except StopIteration as done:
-            return done.value
-        words = answers(asked)
-        answer = words and [words[at] for at in range(block.address, block.address + block.count)]
-        asked += 1
+    asked = count()
+
+    def answer(block):
+        words = answers(next(asked))
+        return words and [words[at] for at in range(block.address, block.address + block.count)]
+
+    return drive(steps, answer)
 
 
 def test_pieces_changed_or_refused_meanwhile_are_no_reading():

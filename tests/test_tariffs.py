@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
+from agent.decode import decode
 from agent.events import Save, SetTariff
 from agent.settlement import KEEP_S
-from agent.tariffs import CLOCK_S, LEAD_S, begins_s, change, current, pending, rates_at, timeline
+from agent.tariffs import CLOCK_S, LEAD_S, begins_s, change, pending, rates_at, timeline
 from agent.wire import MAX_PAST
 
 DAY = 20_780
@@ -34,7 +35,7 @@ def tariff(**keys):
 def changed(record, at, by="me", **wanted):
     """The record after a change, as every node reads it."""
     keys = change(record, SetTariff(**wanted), by, at)
-    return wire.decode(wire.place("grid/network/tariff"), wire.encode(keys))
+    return decode(wire.place("grid/network/tariff"), wire.encode(keys))
 
 
 def at(text, day=0):
@@ -78,9 +79,9 @@ BEGINS = [
 def test_when_a_change_begins(now, slot_s, wanted, begins):
     old = tariff(slot_s=slot_s)
     new = changed(old, at(now), **wanted)
-    assert shown(begins_s(current(new))) == begins
-    assert new.from_slot * new.slot_s == begins_s(current(new))
-    assert new.past == [current(old)]
+    assert shown(begins_s(new.rates)) == begins
+    assert new.from_slot * new.slot_s == begins_s(new.rates)
+    assert new.past == [old.rates]
     assert {name: getattr(new, name) for name in FIRST} == FIRST | {"slot_s": slot_s} | {
         name: value for name, value in wanted.items() if name != "from_s"
     }
@@ -145,12 +146,12 @@ def test_rates_at_and_what_is_to_come():
     first = tariff()
     second = changed(first, at("10:07"), import_u=310_000)
     assert rates_at(None, at("10:07")) is None
-    assert rates_at(second, at("10:45") - 1) == current(first)
+    assert rates_at(second, at("10:45") - 1) == first.rates
     assert rates_at(second, at("10:45")).import_u == 310_000
-    assert (pending(second, at("10:44")), pending(second, at("10:45"))) == ([current(second)], [])
+    assert (pending(second, at("10:44")), pending(second, at("10:45"))) == ([second.rates], [])
     third = changed(second, at("12:00"), by="mill", slot_s=300, export_u=90_000)
     assert (third.by, third.version) == ("mill", 3)
-    assert third.past == [current(second), current(first)]
+    assert third.past == [second.rates, first.rates]
     assert [rates_at(third, moment).slot_s for moment in (at("10:00"), at("23:59"), at("00:00", 1))] == [900, 900, 300]
     assert rates_at(tariff(from_slot=5), 4499) is None
 
@@ -159,10 +160,10 @@ def test_a_change_still_to_come_is_replaced_or_taken_back():
     first = tariff()
     second = changed(first, at("10:07"), import_u=310_000, from_s=at("00:00", 5))
     third = changed(second, at("10:20"), export_u=90_000)
-    assert (third.import_u, third.export_u, third.past, third.version) == (300_000, 90_000, [current(first)], 3)
-    assert shown(begins_s(current(third))) == "11:00"
+    assert (third.import_u, third.export_u, third.past, third.version) == (300_000, 90_000, [first.rates], 3)
+    assert shown(begins_s(third.rates)) == "11:00"
     back = changed(third, at("10:30"), export_u=80_000)
-    assert (current(back), back.past, back.version) == (current(first), [], 4)
+    assert (back.rates, back.past, back.version) == (first.rates, [], 4)
     assert refusal(back, at("10:30"), export_u=80_000).startswith("that is the tariff already")
 
 
@@ -170,18 +171,18 @@ def test_a_change_that_begins_in_some_minutes_stands():
     first = tariff()
     second = changed(first, at("10:07"), import_u=310_000)  # from 10:45 on
     third = changed(second, at("10:36"), export_u=90_000)
-    assert third.past == [current(second), current(first)]
-    assert (third.import_u, shown(begins_s(current(third)))) == (310_000, "11:15")
+    assert third.past == [second.rates, first.rates]
+    assert (third.import_u, shown(begins_s(third.rates))) == (310_000, "11:15")
     assert [rates.import_u for rates in pending(third, at("10:36"))] == [310_000, 310_000]
     assert [rates.export_u for rates in pending(third, at("10:36"))] == [80_000, 90_000]
     still = changed(second, at("10:35"), export_u=90_000)
-    assert (still.import_u, still.past) == (300_000, [current(first)])
+    assert (still.import_u, still.past) == (300_000, [first.rates])
 
 
 def test_a_first_tariff_still_to_come_is_replaced():
     first = tariff(from_slot=(M + 86_400) // 900)
     second = changed(first, at("10:07"), import_u=310_000)
-    assert (second.import_u, second.past, shown(begins_s(current(second)))) == (310_000, [], "10:45")
+    assert (second.import_u, second.past, shown(begins_s(second.rates))) == (310_000, [], "10:45")
     assert "nothing to change" in refusal(first, at("10:07"), import_u=300_000)
 
 
@@ -256,7 +257,7 @@ def test_days_never_have_slots_of_two_lengths_or_two_currencies(second, keys):
         return
     (old,) = new.past
     if (new.slot_s, new.currency) != (old.slot_s, old.currency):
-        assert begins_s(current(new)) % 86_400 == 0
+        assert begins_s(new.rates) % 86_400 == 0
 
 
 # the ask

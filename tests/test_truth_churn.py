@@ -13,8 +13,8 @@ from test_truth import Judged, join
 
 from agent import gone
 from agent.events import Event, Forget, Join, Leave
-from agent.node import REPAIR_S, SWEEP_S
 from agent.siblings import GRACE_S, REDIAL_S, Edge, Kept, Siblings
+from agent.upkeep import REPAIR_S, SWEEP_S
 
 # 6. a small model: two nodes, up to three operations each in every order, a message or a limit of time at every moment between
 

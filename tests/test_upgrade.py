@@ -1,4 +1,4 @@
-"""agent/versions.py and grid upgrade: a new version that is not healthy makes way for the old one, and `current` always works."""
+"""grid upgrade: a new version that is not healthy makes way for the old one, and `current` always works."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ import pytest
 from pretend_grid import systemctl, unpack, wheel
 
 from agent import versions
+from agent.cli import upgrade as upgrading
 from agent.versions import VersionError
 
 HERE = Path(__file__).resolve().parent.parent
@@ -56,6 +57,10 @@ class Machine:
         assert versions.works(env)
         return env.name.partition("-")[0]
 
+    @property
+    def on_trial(self) -> bool:
+        return (self.place / versions.TRIAL).exists()
+
     def running(self, version: str) -> None:
         """Wait until the agent that runs is of this version."""
         end = time.monotonic() + 10
@@ -98,6 +103,7 @@ def test_a_healthy_version_stays_and_the_one_before_is_kept(machine: Machine) ->
     assert done.stdout.splitlines()[-1].endswith("runs. Back: sudo grid upgrade --back")
     assert machine.current == "2"
     machine.running("2")
+    assert not machine.on_trial  # a power cut does not bring the old one back any more
     again = machine.upgrade(machine.wheel("2"))
     assert (again.returncode, "installed already" in again.stdout) == (0, True)
     assert machine.upgrade(machine.wheel("3")).returncode == 0
@@ -126,6 +132,7 @@ def test_one_that_is_not_healthy_makes_way(machine: Machine, temper: str, why: s
     assert machine.current == "1"
     machine.running("1")
     assert machine.envs() == {"1"}
+    assert not machine.on_trial
 
 
 def test_one_that_refuses_the_file_is_not_tried(machine: Machine) -> None:
@@ -204,6 +211,9 @@ def test_killed_at_any_step_a_version_that_works_is_current(machine: Machine, li
         assert machine.current == "1"
         os.killpg(process.pid, signal.SIGKILL)  # its child: a power cut ends that, too
         machine.wheel("2")
+    if line == "waiting":
+        assert (machine.current, versions.settle(machine.place)) == ("2", machine.old)
+        assert machine.current == "1"
     process.communicate()
     done = machine.upgrade(source)
     assert done.returncode == 0, done.stderr
@@ -233,62 +243,38 @@ def test_cut_after_the_swap_of_a_bad_version_the_way_back_is_open(machine: Machi
     machine.running("1")
 
 
-# versions
+class Service:
+    """One whose agent is another process at every look, or after some looks."""
+
+    def __init__(self, restarts: int) -> None:
+        self.restarts, self.number = restarts, 100
+
+    def pid(self) -> int:
+        if self.restarts:
+            self.restarts, self.number = self.restarts - 1, self.number + 1
+        return self.number
+
+    def restart(self) -> str:
+        return ""
 
 
-def test_the_name_tells_version_and_content(tmp_path: Path) -> None:
-    name = versions.name_of(wheel(tmp_path, "1.2.0"))
-    assert name.startswith("1.2.0-")
-    assert len(name) == len("1.2.0-") + 8
-    assert versions.name_of(wheel(tmp_path / "same", "1.2.0")) == name
-    assert versions.name_of(wheel(tmp_path / "other", "1.2.0", "mute")) != name
-    checkout = tmp_path / "checkout"
-    (checkout / "agent/__pycache__").mkdir(parents=True)
-    (checkout / "agent/version.py").write_text('VERSION = "9"\n')
-    first = versions.name_of(checkout)
-    assert first.startswith("9-")
-    (checkout / "agent/__pycache__/x.pyc").write_text("is not looked at")
-    (checkout / "notes.txt").write_text("is not looked at")
-    assert versions.name_of(checkout) == first
-    (checkout / "setup.cfg").write_text("counts")
-    assert versions.name_of(checkout) != first
-    for path in (tmp_path, tmp_path / "none", checkout / "notes.txt"):
-        with pytest.raises(VersionError):
-            versions.name_of(path)
+@pytest.mark.parametrize(("restarts", "says"), [(0, ""), (3, ""), (10**6, "it does not stay up")])
+def test_one_that_is_started_anew_again_and_again_is_not_healthy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, says: str
+) -> None:
+    monkeypatch.setattr(upgrading, "ill", lambda *_: "")
+    monkeypatch.setattr(upgrading, "LOOK_S", 0.01)
+    patience_s = 0.5 if says else 30.0
+    assert upgrading.wait(tmp_path, tmp_path, Service(restarts), True, patience_s, 0.1) == says
 
 
-def test_half_a_virtualenv_is_made_anew(tmp_path: Path) -> None:
-    source = wheel(tmp_path, "1")
-    env = tmp_path / versions.name_of(source)
-    (env / "bin").mkdir(parents=True)
-    (env / "bin/python").write_text("half")
-    assert not versions.works(env)
-    (env / versions.DONE).touch()  # looks whole, but its Python is gone
-    assert not versions.works(env)
-    assert versions.make(source, tmp_path, unpack) == env
-    assert versions.works(env)
-
-
-def test_the_link_is_swapped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert versions.current(tmp_path) is None
-    versions.switch(tmp_path, tmp_path / "1")
-    (tmp_path / ".current.new").symlink_to("left over")  # of one that was killed
-    versions.switch(tmp_path, tmp_path / "2")
-    assert versions.current(tmp_path) == tmp_path / "2"
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        versions.switch(tmp_path, tmp_path / "3")
-    assert versions.current(tmp_path) == tmp_path / "2"
-
-
-def test_only_virtualenvs_are_pruned(tmp_path: Path) -> None:
-    for name in ("1", "2", "3"):
-        (tmp_path / name / "bin").mkdir(parents=True)
-    (tmp_path / "notes").mkdir()
+def test_back_is_to_the_one_that_was_made_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that was killed may have left more than two."""
+    monkeypatch.setattr(versions, "works", lambda env: (env / versions.DONE).exists())
+    for age, name in enumerate(("half", "3", "2", "1")):
+        (tmp_path / name).mkdir()
+        if name != "half":
+            (tmp_path / name / versions.DONE).touch()
+            os.utime(tmp_path / name / versions.DONE, (1000 - age, 1000 - age))
     versions.switch(tmp_path, tmp_path / "3")
-    versions.prune(tmp_path, [tmp_path / "2", tmp_path / "3"])
-    assert sorted(os.listdir(tmp_path)) == ["2", "3", "current", "notes"]
+    assert upgrading._before(tmp_path, tmp_path / "3") == tmp_path / "2"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
+from agent.decode import decode
 from agent.edges import ROOM, Edges
 from agent.growth import WMS
 from agent.retold import merge
@@ -192,7 +193,7 @@ def test_another_length_of_slots():
 
 def record(keys):
     place = wire.place(wire.node_topic("a", wire.energy_kind(keys["day"])))
-    return wire.decode(place, wire.encode(keys | {"version": 1}))
+    return decode(place, wire.encode(keys | {"version": 1}))
 
 
 class Both(House):

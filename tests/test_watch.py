@@ -13,6 +13,7 @@ from live import Grid, alive, cli, wait_until
 from agent import config as configuration
 from agent import watch as watching
 from agent.events import Warned
+from agent.loop import End
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,21 @@ def test_what_the_boot_found_stays_beside_what_is_found_later(tmp_path, monkeypa
         (tmp_path / "grid.toml").write_text('[node]\nid = "mill"\nrated_w = 1\n# mended\n')
         while (text := said.get(timeout=5).text) != "wifi.toml:3: wrong":  # a look while the file was being written
             assert "not TOML" in text or "missing" in text
+    finally:
+        watch.close()
+
+
+@pytest.mark.parametrize(("text", "says"), [('[node]\nid = "mill"\nrated_w = 2\n', End.RESTART), ("nonsense", "not TOML")])
+def test_a_file_that_changed_while_the_node_started_is_taken_too(tmp_path, monkeypatch, text, says):
+    monkeypatch.setattr(watching, "LOOK_S", 0.02)
+    (tmp_path / "grid.toml").write_text('[node]\nid = "mill"\nrated_w = 1\n')
+    said = queue.Queue()
+    watch = watching.Watch(configuration.load(tmp_path / "grid.toml"), configuration.load, said.put)
+    (tmp_path / "grid.toml").write_text(text)
+    watch.open()
+    try:
+        heard = said.get(timeout=5)
+        assert heard == says if isinstance(says, End) else says in heard.text
     finally:
         watch.close()
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
-from agent.wire import Energy, Forgotten, Info, Place, Record, State, Tariff, WireError, decode, place
+from agent.decode import decode
+from agent.wire import Energy, Forgotten, Info, Place, Record, State, Tariff, WireError, place
 
 STATE = {"net_w": -5, "produced_w": 5, "consumed_w": 10, "quality": "good", "zone": "z", "rated_w": 100, "version": 7}
 INFO = {"siblings": {"b": 1}, "version": 7}

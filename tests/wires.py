@@ -23,7 +23,7 @@ from drivers.simulated_battery import PretendBattery
 MODEL = find("eastron-sdm120")
 HOUSE, STREET, CELLAR = 1, 2, 4  # units at the one gateway of a node
 STEP_S, SAMPLE_S = 0.02, 0.1
-INERTIA_S = 3.0  # H of PRICE-AND-BALANCE 3
+INERTIA_S = 3.0  # H, as in agent/simulate/physics.py
 DAMPING_PM = 15  # of the load for one per cent of frequency: motors run slower
 GOVERN_S, INTEGRAL_S, VALVE_S = 0.04, 3.0, 0.3  # a governor of 4 %, what brings it back to nominal, its actuator
 PINS = '''

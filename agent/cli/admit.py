@@ -95,7 +95,7 @@ def admit(
         _renew(config, file)
         return
     assert node is not None
-    from agent import authority, bundle, notary, private
+    from agent import authority, bundle, durable, notary
 
     key = None
     if asked is not None:
@@ -116,7 +116,7 @@ def admit(
     text_ = bundle.write(made)
     if out is not None:
         try:
-            private.write(out.absolute(), text_.encode())
+            durable.write(out.absolute(), text_.encode())
         except OSError as error:
             fail(f"{out}: {error.strerror}")
         say(f"{out}: the bundle of {node}, which joins {', '.join(where)}")
@@ -133,9 +133,9 @@ def admit(
 
 def _again(config: Config, node: str, old: list[bytes]) -> None:
     """An id that had other keys: those go on being believed unless somebody revokes them."""
-    told = _told(config)
     if not old:
         return
+    told = _told(config)
     if told is not None and node in told["revoked"]:
         ask(config, "revoke", json.dumps({"node": node, "admitted": True}))
         say(f"{node} was revoked: it is let in again with its new key", err=True)
@@ -172,7 +172,7 @@ def revoke(node: str, path: Path | None) -> None:
 
     config = load(path)
     known = guarded(config, lambda: authority.issued(trust_of(config), node))
-    wanted = {"node": node, "keys": sorted({spelled(cert.key) for cert in known})[-50:]}  # a request has 4 KB
+    wanted = {"node": node, "keys": list(dict.fromkeys(spelled(cert.key) for cert in known))[-50:]}  # a request has 4 KB
     answer = ask(config, "revoke", json.dumps(wanted))
     count = len(answer["keys"])
     say(f"{answer['revoked']} is shut out: {count} {'key' if count == 1 else 'keys'} revoked, on its way to every node")

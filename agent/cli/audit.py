@@ -14,6 +14,7 @@ import click
 
 from agent import audit as core
 from agent import ledger
+from agent.accounts import Settled, account, entries
 from agent.audit import Audit, Book, Correction, Line, booked_s, lines, money_text, money_texts, start_s, totals
 from agent.cli.compare import Differs, compared, day_number
 from agent.cli.main import config_option, json_option
@@ -22,7 +23,6 @@ from agent.cli.words import PROBLEM, fail, load, say, say_json
 from agent.config import Config
 from agent.isle import Island, Want
 from agent.own import iso
-from agent.settlement import Settled, account, entries
 from agent.wire import DAY_S, price_text
 
 SLOTS = (
@@ -147,6 +147,7 @@ def _show(found: Audit, day: date, name: str | None) -> None:
     whom = f", {name}" if name is not None else f", corrections: {len(found.corrections)}"
     say(bold(f"{day} UTC, slots: {len(found.books)}{whom}"))
     if not found.books and not found.corrections:
+        say("no slot of this day is settled here; each is, 20 s after its end")
         return
     if name is None:
         show(SLOTS, [_slot_row(book.settled) for book in found.books])

@@ -6,11 +6,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from agent.accounts import Settled, differ, digest
 from agent.audit import Audit, start_s
 from agent.cli.words import fail
 from agent.isle import Island, Want
 from agent.own import iso
-from agent.settlement import Settled, differ, digest
 from agent.wire import DAY_S
 
 

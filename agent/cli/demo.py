@@ -111,7 +111,8 @@ def _until_ready(sample: Sample, pairs: Graph, started: float) -> None:
         if agreed is not None:
             first, last = sample.port, sample.port + sample.nodes - 1
             say(f"ready after {took_s:.1f} s: {headline(agreed['summary'])}  brokers 127.0.0.1:{first}..{last}")
-            say(f"try: mosquitto_sub -p {first} -v -t 'grid/+'    grid status -c {sample.members[0].config.path}")
+            called = sys.argv[0] if sys.argv[0].endswith("/grid") else "grid"  # in a checkout it is not in the PATH
+            say(f"try: mosquitto_sub -p {first} -v -t 'grid/+'    {called} status -c {sample.members[0].config.path}")
             return
         if took_s > READY_S:
             raise OSError(f"no agreement after {READY_S:.0f} s: see the logs in {sample.directory}")

@@ -200,14 +200,16 @@ def _closed(config: Config) -> Iterator[Finding]:
         )
         return
     yield Finding("mode", True, f"closed: a member of {member.network!r}; siblings come in by TLS at {mqtt.bind}:{mqtt.tls_port}")
-    days = int((member.to_unix - time.time()) / DAY_S)
+    left_s = member.to_unix - time.time()
     ends = time.strftime("%Y-%m-%d", time.gmtime(member.to_unix))
     fix = "grid admit --renew   # on the authority's node; or a new bundle: grid admit"
-    if days < 0 and clock.synchronised() is False:
+    if left_s < 0 and clock.synchronised() is False:
         yield Finding("certificate", False, f"it ended on {ends} by this clock, which is not known to be right", CLOCK_FIX)
+    elif left_s < 0:
+        yield Finding("certificate", False, f"it ended on {ends}", fix)
     else:
-        soon = member.to_unix - time.time() < RENEW_S / 2
-        yield Finding("certificate", not soon, f"it ends on {ends}, in {days} days", fix if soon else "")
+        soon = left_s < RENEW_S / 2
+        yield Finding("certificate", not soon, f"it ends on {ends}, in {int(left_s / DAY_S)} days", fix if soon else "")
     place = runtime.found(config.state.dir)
     open_ = [
         path

@@ -164,7 +164,7 @@ def token(path: Path | None) -> None:
     Say ON, OFF or AUTO there, never retained. It was made at the node's first start in the closed network.
     """
     from agent import closed
-    from agent.broker import PERSON
+    from agent.broker_conf import PERSON
     from agent.wire import COMMAND
 
     config = load(path)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.config import Config, MeterConfig
-    from drivers.modbus import Meter
     from drivers.reading import Reading
+    from drivers.register_meter import Meter
     from drivers.registers import Words
     from drivers.sunspec_meter import SunSpecMeter
 
@@ -60,8 +60,8 @@ def words(config: "MeterConfig") -> dict[str, Any]:
     """Every register of one meter: its place, its words and what they mean; or the reason why there are none."""
     from agent.metering import build
     from drivers.catalog import find
-    from drivers.modbus import Meter
     from drivers.reading import MeterError
+    from drivers.register_meter import Meter
     from drivers.sunspec_meter import SunSpecMeter
 
     registers: list[dict[str, Any]] = []
@@ -81,8 +81,8 @@ def words(config: "MeterConfig") -> dict[str, Any]:
 
 def _registers(meter: "Meter | SunSpecMeter", raw: "Mapping[str, Words]") -> list[dict[str, Any]]:
     """Of a SunSpec device a row is a model, whole and undecoded."""
-    from drivers.modbus import Meter
     from drivers.reading import DIGITS
+    from drivers.register_meter import Meter
     from drivers.registers import decode, rounded
 
     rows: list[dict[str, Any]] = []

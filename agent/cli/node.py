@@ -25,12 +25,13 @@ def run(path: Path | None, own_broker: bool) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@config_option
 @json_option
-def check(file: Path | None, as_json: bool) -> None:
+def check(file: Path | None, path: Path | None, as_json: bool) -> None:
     """Check a configuration and say all that is wrong with it, as file:line: path: what. way out."""
-    from agent import root
+    from agent import checks, root
 
-    where = find(file)
+    where = find(file or path)
     try:
         config = root.load(where)
     except ConfigError as error:
@@ -40,8 +41,11 @@ def check(file: Path | None, as_json: bool) -> None:
             for problem in error.problems:
                 say(problem, err=True)
         sys.exit(PROBLEM)
+    doubts = checks.doubts(config)
     if as_json:
-        say_json({"file": str(where), "ok": True, "problems": []})
+        say_json({"file": str(where), "ok": True, "problems": [], **({"doubts": doubts} if doubts else {})})
     else:
+        for doubt in doubts:
+            say(f"{where}: {doubt}", err=True)
         names = ", ".join(meter.name for meter in config.meters) or "none"
         say(f"{where}: fine. Node {config.node.id}, broker {config.mqtt.host}:{config.mqtt.port}, meters: {names}")

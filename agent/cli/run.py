@@ -25,6 +25,18 @@ def plain(arguments: list[str]) -> tuple[Path | None, bool] | None:
     return path, own_broker
 
 
+def _whose(error: Exception, state: Path) -> str:
+    """What to do where the state directory is another user's, as /var/lib/grid is."""
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return ""
+    place = Path(os.fsdecode(error.filename))
+    if not (place.is_relative_to(state) or state.is_relative_to(place)):
+        return ""
+    return (
+        '. Write a directory of this user under [state], as dir = "/home/me/grid", or install the service: sudo deploy/install.sh'
+    )
+
+
 def serve(path: Path | None, own_broker: bool) -> None:
     """Run the node; a valid new configuration ends in a new start of this very process."""
     from agent import loop, root
@@ -35,7 +47,7 @@ def serve(path: Path | None, own_broker: bool) -> None:
     try:
         end = root.run(config, own_broker)
     except (OSError, ConfigError) as error:
-        fail(str(error))
+        fail(f"{error}{_whose(error, config.state.dir)}")
     if end is loop.End.RESTART:
         if config.node.time_zone is not None:
             os.environ.pop("TZ", None)  # what the file says next counts

@@ -109,7 +109,13 @@ class Sample:
 
     def open(self) -> None:
         """Write the files, start brokers, meters and agents. Raises OSError, ConfigError."""
-        self._configure()
+        models = sorted(SAMPLE.glob("*.toml"))
+        if not models:
+            raise OSError(f"there is no {SAMPLE}: the sample needs a checkout. There: .venv/bin/pip install -e . && deploy/run.sh")
+        for pid_file in sorted(self.directory.glob("*/agent.pid")):
+            if (pid := _agent(pid_file)) is not None:
+                raise OSError(f"an agent (pid {pid}) runs in {pid_file.parent}: another sample? End it, or choose another --dir")
+        self._configure(models)
         for member in self.members:
             member.broker.open()
         self.meters = self._start("meters", self.directory, "-m", "drivers.simulated", str(self.directory / "meters.json"))
@@ -134,8 +140,7 @@ class Sample:
         made = authority.admit(first, Authority.load(first, None), id_, [], False, None, time.time())
         authority.install(trust, bundle.write(made).encode(), id_, time.time(), True)
 
-    def _configure(self) -> None:
-        models = sorted(SAMPLE.glob("*.toml"))
+    def _configure(self, models: list[Path]) -> None:
         served: list[dict[str, Any]] = []
         for number in range(self.nodes):
             tables = tomllib.loads(models[number % len(models)].read_text())

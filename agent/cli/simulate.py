@@ -83,7 +83,7 @@ def simulate(
     """
     lacking = [name for name in ("scipy", *(["matplotlib"] if plot else [])) if importlib.util.find_spec(name) is None]
     if lacking:
-        fail(f"this needs {' and '.join(lacking)}. Install: pip install 'grid-edge-agent[simulate]'")
+        fail(f"this needs {' and '.join(lacking)}. In the checkout: .venv/bin/pip install -e '.[simulate]'")
     if plot is not None and not plot.absolute().parent.is_dir():
         fail(f"there is no folder {plot.absolute().parent} for --plot", USAGE)
     from agent.dispatch import Mode

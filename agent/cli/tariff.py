@@ -12,17 +12,18 @@ import click
 import msgspec
 
 from agent import tariffs, wire
+from agent.accounts import Settled, account, entries, settle
 from agent.audit import money_text, money_texts
 from agent.cli.audit import rows_of
 from agent.cli.main import config_option, json_option
 from agent.cli.table import Column, bold, show
 from agent.cli.words import ask, fail, load, say, say_json
 from agent.config import Config
+from agent.decode import decode
 from agent.events import SetTariff
 from agent.forms import Unfit, a_currency, micro
 from agent.own import iso
 from agent.price import RULES
-from agent.settlement import Settled, account, entries, settle
 from agent.wire import DAY_S, Rates, Tariff, price_text
 
 NAMES = {
@@ -71,7 +72,7 @@ def _held(config: Config) -> Tariff:
     told = ask(config, "status").get("tariff")
     if told is None:
         fail("the agent does not tell its tariff: start it anew, in this version")
-    record = wire.decode(wire.place(wire.network_topic(wire.TARIFF)), msgspec.json.encode(told))
+    record = decode(wire.place(wire.network_topic(wire.TARIFF)), msgspec.json.encode(told))
     assert isinstance(record, Tariff)
     return record
 
@@ -169,7 +170,7 @@ def change(ctx: click.Context, /, path: Path | None, slot_min: str | None, yes: 
     held, unix_s = _held(config), time.time()
     try:
         keys = tariffs.change(held, wanted, config.node.id, unix_s)
-        record = wire.decode(wire.place(wire.network_topic(wire.TARIFF)), wire.encode(keys))
+        record = decode(wire.place(wire.network_topic(wire.TARIFF)), wire.encode(keys))
     except ValueError as error:
         fail(f"the tariff stays: {error}")
     assert isinstance(record, Tariff)
@@ -184,7 +185,7 @@ def change(ctx: click.Context, /, path: Path | None, slot_min: str | None, yes: 
 
 
 def _preview(config: Config, held: Tariff, record: Tariff, unix_s: float) -> None:
-    now, new = tariffs.rates_at(held, unix_s) or tariffs.current(held), tariffs.current(record)
+    now, new = tariffs.rates_at(held, unix_s) or held.rates, record.rates
     show((Column("tariff"), Column("now"), Column("new")), [row for row in _table([now, new]) if row[1] != row[2]])
     for rates in tariffs.pending(held, unix_s):
         if rates not in tariffs.timeline(record):

@@ -8,15 +8,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dispatch import NONE, Classes, Flex, Mode, Settings, Share
+from agent.dispatch import CLASSES, NONE, Classes, Flex, Mode, Settings, Share
 from agent.local import Frequency, Local
+from agent.offer import LASTS_S
 from agent.simulate.comms import DAY_TICKS, Comms
-from agent.simulate.data import CLASSES, ETA, TICK_S, Ints, Scene
+from agent.simulate.data import ETA, TICK_S, Ints, Scene
 from agent.simulate.physics import NOMINAL_HZ, Plant
 from agent.simulate.plans import Flags, Plans, Records
+from agent.switches import MIN_ON_S
 
-MIN_TICKS = 5  # a relay stays 10 s: resistive loads (PRICE-AND-BALANCE.md 3)
-OFFER_S = 60  # a battery offers what it can keep up for so long
+MIN_TICKS = MIN_ON_S["resistive"] // TICK_S
 LARGE = 20  # from so many nodes on they look after their own batteries each second tick, or two days of 53 would take minutes
 PLANNERS = 100  # at most so many nodes plan anew in one tick; 500 nodes each 10 s
 RULE = Frequency()
@@ -83,6 +84,7 @@ class Alone:
     def _locally(self, nodes: list[int], load: Ints, sun: Ints, tick: int, heard: int = 0) -> None:
         """One step of these nodes' own rule, applied. Its shedding within two seconds is in the plant."""
         plant, watch = self.plant, self._alone
+        opening, closing = np.zeros_like(plant.on), np.zeros_like(plant.on)
         for node, flex in zip(nodes, flexes(plant, load, sun, self._battery, nodes), strict=True):
             local, opened = self._nodes[node], classes(plant.on[node])
             local.good_s, local.blind_s, local.fell_s = watch.good_s, watch.blind_s, watch.fell_s
@@ -91,14 +93,20 @@ class Alone:
             applied = local.step(flex, opened, plant.hz, heard, None, self._mode, tick // DAY_TICKS, float(tick * TICK_S))
             if node in self._battery:
                 plant.setpoint_w[self._battery[node]] = applied.battery_w
-            for each in range(CLASSES):
-                if tick - plant.since[node, each] < MIN_TICKS:
-                    continue
-                if plant.on[node, each]:
-                    if applied.open[each] and load[node, each]:
-                        plant.open_one(node, each, int(load[node, each]), tick)
-                elif not applied.open[each] and not applied.hold[each]:
-                    plant.close_one(node, each, tick)
+            opening[node] = applied.open
+            closing[node] = ~(opening[node] | np.array(applied.hold))
+        self._turn(opening, closing, load, tick)
+
+    def _turn(self, opening: Flags, closing: Flags, load: Ints, tick: int) -> None:
+        """Open and close these blocks, as far as their minimum times are over."""
+        plant, may = self.plant, tick - self.plant.since >= MIN_TICKS
+        opening = opening & may & plant.on & (load > 0)
+        if opening.any():
+            plant.open(opening, load, tick, by_hz=False)
+        if plant.any_open:
+            closing = closing & may & ~plant.on
+            if closing.any():
+                plant.close(closing, tick)
 
 
 class Grid(Alone):
@@ -142,17 +150,11 @@ class Grid(Alone):
 
     def _switch(self, load: Ints, tick: int) -> None:
         """What the plan opens and closes; what the frequency opened returns when that is calm."""
-        plant = self.plant
-        may = (tick - plant.since >= MIN_TICKS) & self.planned[:, None]
-        opening = self._open & may & plant.on & (load > 0)
-        if opening.any():
-            plant.open(opening, load, tick, by_hz=False)
-        if plant.any_open:
-            closing = ~(self._open | self._hold | plant.on) & may
-            if not self._calm:
-                closing &= ~plant.by_hz
-            if closing.any():
-                plant.close(closing, tick)
+        planned = self.planned[:, None]
+        closing = ~(self._open | self._hold) & planned
+        if not self._calm:
+            closing &= ~self.plant.by_hz
+        self._turn(self._open & planned, closing, load, tick)
 
     def _publish(self, tick: int, load: Ints, sun: Ints, firm_w: int) -> None:
         """Every node's record of this tick: what is wanted now, what was measured in the tick before."""
@@ -163,23 +165,28 @@ class Grid(Alone):
         if self._liar is not None:
             told = load.copy()
             told[self._liar] *= 10
-        records.load[at] = np.where(plant.on, told, plant.open_w) if plant.any_open else told
+        records.load[at] = wanted(plant, told)
         records.sun[at] = sun
         records.net[at] = np.rint(plant.net_w)
         if self._liar is not None and not plant.dark:
             records.net[at, self._liar] -= 9 * int((load[self._liar] * plant.on[self._liar]).sum())
-        give, take = offers(plant)
-        lasts_s = plant.held_wh * ETA * 3600 / plant.power_w
-        records.store[at] = np.stack((give, take, lasts_s, plant.held_wh, plant.energy_wh), axis=1).astype(np.int64)
+        records.store[at] = stores(plant)
         flow = plant.flow
         records.firm[at] = firm_w, round(flow.firm + flow.over - flow.exported)
 
 
-def offers(plant: Plant) -> tuple[Ints, Ints]:
-    """What each battery can give and take for a minute, W."""
-    give = np.minimum(plant.power_w, plant.held_wh * ETA * 3600 / OFFER_S)
-    take = np.minimum(plant.power_w, np.maximum(plant.energy_wh - plant.held_wh, 0) / ETA * 3600 / OFFER_S)
-    return give.astype(np.int64), take.astype(np.int64)
+def wanted(plant: Plant, load: Ints) -> Ints:
+    """What every block wants, W: an open one what it drew when it was opened."""
+    return np.where(plant.on, load, plant.open_w) if plant.any_open else load
+
+
+def stores(plant: Plant) -> Ints:
+    """Of each battery what it can give and take for a minute, W, how long it lasts, s, what it holds and what it can hold, Wh."""
+    held_wh, energy_wh = plant.held_wh, plant.energy_wh
+    give_w = np.minimum(plant.power_w, held_wh * ETA * 3600 / LASTS_S)
+    take_w = np.minimum(plant.power_w, np.maximum(energy_wh - held_wh, 0) / ETA * 3600 / LASTS_S)
+    lasts_s = held_wh * ETA * 3600 / plant.power_w
+    return np.stack((give_w, take_w, lasts_s, held_wh, energy_wh), axis=1).astype(np.int64)
 
 
 def classes(on: NDArray[np.bool_]) -> Classes:
@@ -188,26 +195,7 @@ def classes(on: NDArray[np.bool_]) -> Classes:
     return not one, not two, not three, not four
 
 
-def flexes(
-    plant: Plant, load: Ints, sun: Ints, battery: dict[int, int], nodes: Sequence[int], firm_w: int = 0, slack_w: int | None = None
-) -> list[Flex]:  # fmt: skip
-    """What each of `nodes` offers: an open block with what it drew when it was opened. Node 0 has the firm supply."""
-    wanted = (np.where(plant.on, load, plant.open_w) if plant.any_open else load).tolist()
-    made = sun.tolist()
-    give, take = offers(plant)
-    told = []
-    for node in nodes:
-        k = battery.get(node)
-        if k is None:
-            told.append(Flex(tuple(wanted[node]), made[node]))
-            continue
-        held, power = float(plant.held_wh[k]), float(plant.power_w[k])
-        lasts_s, set_w = int(held * ETA * 3600 / power), round(float(plant.battery_w[k]))
-        dis_w, chg_w, cap_wh = int(give[k]), int(take[k]), int(plant.energy_wh[k])
-        told.append(Flex(tuple(wanted[node]), made[node], dis_w, chg_w, lasts_s, int(held), cap_wh, 0, set_w))
-    if slack_w is not None:
-        own = told[0]
-        told[0] = Flex(
-            own.load, own.pv_w, own.dis_w, own.chg_w, own.ttg_s, own.soc_wh, own.cap_wh, int(firm_w), own.applied_w, slack_w
-        )  # fmt: skip
-    return told
+def flexes(plant: Plant, load: Ints, sun: Ints, battery: dict[int, int], nodes: Sequence[int]) -> list[Flex]:
+    """What each of `nodes` can do, for its own rule; `battery`: the place of a node's among the plant's."""
+    loads, made, held = wanted(plant, load).tolist(), sun.tolist(), stores(plant).tolist()
+    return [Flex(tuple(loads[node]), made[node], *(held[battery[node]] if node in battery else ())) for node in nodes]

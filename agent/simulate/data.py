@@ -7,26 +7,24 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.dispatch import CLASSES, Mode
 from drivers.curves import Household
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Mode = Literal["island", "tied"]
 
 TICK_S = 2  # the resolution of the physics, of the records and of the bound
 SLOT_S = 900
 TICKS = SLOT_S // TICK_S  # of a slot
 SLOTS = 96  # of a day
-CLASSES = 4  # 0 critical … 3 flexible
 SPLIT = (0.25, 0.40, 0.25, 0.10)  # of a household's load that is not a heat pump's
 ETA = 0.95  # of a battery, each way (SimBench: etaStore)
 START_SOC = 0.5
-AIM_UNSERVED = 0.01  # of the demand: the firm supply is sized so that perfect foresight fails by this much (PRICE-AND-BALANCE.md 4)
+AIM_UNSERVED = 0.01  # of the demand: the firm supply is sized so that perfect foresight fails by this much
 LOAD_NOISE, LOAD_NOISE_S = 0.2, 120.0  # of a node's load around its profile, and how long a deviation lasts
 CLOUD_NOISE, CLOUD_NOISE_S = 0.15, 60.0  # of everybody's sun at once
 CLEAR = 1.15  # a cloud's edge brightens by at most this much

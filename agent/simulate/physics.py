@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.dispatch import CLASSES, Mode
 from agent.local import Frequency, shed_below_mhz
-from agent.simulate.data import CLASSES, ETA, SLOT_S, SLOTS, START_SOC, TICK_S, Floats, Ints, Mode, Scene
+from agent.simulate.data import ETA, SLOT_S, SLOTS, START_SOC, TICK_S, Floats, Ints, Scene
 
 HOURS = TICK_S / 3600
 NOMINAL_HZ, FULL_HZ, OVER_HZ, TOP_HZ, TRIP_HZ = 50.0, 49.8, 50.2, 51.5, 47.0
@@ -106,18 +107,6 @@ class Plant:
             self.by_hz[blocks] = False
             self.any_open = not self.on.all()
             self.totals.switches += many
-
-    def open_one(self, node: int, each: int, watts: int, tick: int) -> None:
-        """Open one closed block by plan."""
-        self.on[node, each], self.by_hz[node, each], self.any_open = False, False, True
-        self.open_w[node, each], self.since[node, each] = watts, tick
-        self.totals.switches += 1
-
-    def close_one(self, node: int, each: int, tick: int) -> None:
-        """Close one open block."""
-        self.on[node, each], self.by_hz[node, each], self.since[node, each] = True, False, tick
-        self.any_open = not self.on.all()
-        self.totals.switches += 1
 
     def can_give(self) -> Floats:
         return np.asarray(np.minimum(self.power_w, self.held_wh * ETA / HOURS))
@@ -247,17 +236,18 @@ class Plant:
         totals, nodes = self.totals, len(load)
         totals.unserved_wh += float(load.sum()) * HOURS
         totals.critical_wh += float(load[:, 0].sum()) * HOURS
-        totals.curtailed_wh += float(sum(sun)) * HOURS
+        made = float(sun.sum())
+        totals.curtailed_wh += made * HOURS
         totals.lost_node_min += nodes * TICK_S / 60
         self.battery_w, self.droop_w, self.net_w = np.zeros(len(self.at)), np.zeros(len(self.at)), np.zeros(nodes)
         self.setpoint_w = np.zeros(len(self.at))
-        self.flow, self.hz = Flow(sun=float(sun.sum()), curtailed=float(sun.sum()), hz=0.0), NOMINAL_HZ
+        self.flow, self.hz = Flow(sun=made, curtailed=made, hz=0.0), NOMINAL_HZ
         if not self.dark:
             tried = np.zeros_like(self.on)
             tried[:, : CLASSES if not self.droop else 1] = True
             self.open(~tried, load, tick)
             self.close(tried, tick)
-            could = firm_w + float(sun.sum()) + float(self.can_give().sum())
+            could = firm_w + made + float(self.can_give().sum())
             if self.mode == "island" and float(load[tried].sum()) > 0.95 * could:
                 self.dark = DARK_TICKS
         return self.flow

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.dispatch import Mode, Settings, turn
+from agent.dispatch import CLASSES, Mode, Settings, turn
 from agent.guards import AGREE_HZ, BACK_S, CLOSURE_PM, CLOSURE_S, SLACK_S, WARM_S
-from agent.simulate.data import CLASSES, TICK_S, Floats, Ints
+from agent.simulate.data import TICK_S, Floats, Ints
 
 Flags = NDArray[np.bool_]
 LEAST_RING = 256  # ticks

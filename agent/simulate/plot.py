@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.price import island
 from agent.simulate.data import TICK_S, Floats
 
 if TYPE_CHECKING:
     from agent.simulate.run import Result, Trace
 
 POINTS = 1440  # across the picture; of the ticks in between the lowest frequency and the mean watts are drawn
-FLOOR_PART, FULL_PART = (
-    0.6,
-    0.4,
-)  # an island's price rises from the floor at 60 % scarcity to the cap at 100 % (PRICE-AND-BALANCE.md 1)
+WHOLE = 1_000_000  # of what could be made, and of the way from the floor to the cap
 
 
 def save(result: Result, path: Path, title: str) -> None:
@@ -39,7 +37,8 @@ def save(result: Result, path: Path, title: str) -> None:
     hours = np.arange(len(_mean(some.net_w))) * _part(some) * TICK_S / 3600
     panes[1].plot(hours, _mean(some.net_w) / 1000, color="black", linewidth=0.8)
     last = result.traces[list(result.traces)[-1]]
-    panes[3].plot(hours, np.clip((_mean(last.scarce) - FLOOR_PART) / FULL_PART, 0, 1), color="black", linewidth=0.8)
+    prices = [island(round(part * WHOLE), WHOLE, False, 0, WHOLE) / WHOLE for part in _mean(last.scarce).tolist()]
+    panes[3].plot(hours, prices, color="black", linewidth=0.8)
     panes[0].legend()
     panes[3].set_xlabel("hours")
     figure.suptitle(title)

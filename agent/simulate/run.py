@@ -60,7 +60,7 @@ class Result:
         return totals.unserved_wh / self.bound_wh if self.bound_wh > LEAST_BOUND * self.demand_wh else None
 
     def as_json(self) -> dict[str, object]:
-        """The keys of DESIGN.md 10."""
+        """What `grid simulate --json` prints."""
         return {
             "bound_kwh": _kwh(self.bound_wh),
             "demand_kwh": _kwh(self.demand_wh),
@@ -125,5 +125,5 @@ def _case(name: str, setup: Setup, scene: Scene) -> Case:
         return Nothing(scene, setup.mode)
     if name == "droop":
         return Alone(scene, setup.mode)
-    comms = Comms(setup.nodes, setup.seed, setup.hop_s, setup.loss, setup.partition_h)
+    comms = Comms(len(scene.ids), setup.seed, setup.hop_s, setup.loss, setup.partition_h)
     return Grid(scene, setup.mode, comms, Settings(lag_s=comms.lag_s), setup.every, setup.liar, setup.deaf)

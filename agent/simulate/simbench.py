@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.simulate.data import CLASSES, SLOTS, SPLIT, Mode, Scene, number, sized
+from agent.dispatch import CLASSES, Mode
+from agent.simulate.data import SLOTS, SPLIT, Scene, number, sized
 
 SET = "networks/1-complete_data-mixed-all-{}-sw"  # 1 is tomorrow, 2 the future with most batteries
 YEAR_SLOTS = 35_136  # 2016

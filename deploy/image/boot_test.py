@@ -5,94 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from guest import Guest, Meter, free_port, run
-
-HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
-GRID = CHECKOUT / ".venv/bin/grid"
-STAGES = ("build", "boot", "pair", "cuts", "wear", "raspi3b")
-BOOT_S = 900.0  # an emulated boot on a busy machine
-JOIN_S = 600.0
-
-
-class Failed(Exception):
-    """What must hold does not."""
-
-
-class Bench:
-    """The table of what was measured, the guests, and the places they use."""
-
-    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.options, self.folder = options, folder
-        self.image: Path = options.image or folder / "image"
-        self.rows: list[tuple[str, str]] = []
-        self.random = random.Random(options.seed)
-        self.meters = contextlib.ExitStack()
-        self.guests: dict[str, Guest] = {}
-        self.meter_of: dict[str, str] = {}
-        self.key = folder / "key"
-        self.wire = free_port()
-
-    def figure(self, what: str, value: object) -> None:
-        self.rows.append((what, str(value)))
-        print(f"  {what}: {value}", flush=True)
-
-    def guest(self, name: str, number: int, join: str | None = None, machine: str = "virt") -> Guest:
-        """A card with this configuration, made once."""
-        if name not in self.guests:
-            guest = Guest(self.folder / name, self.image, name, number, machine)
-            if machine == "virt":
-                meter = Meter(GRID, "eastron-sdm630", [f"w={1000 * number}"])
-                self.meters.callback(meter.close)
-                self.meter_of[name] = meter.terminal
-            guest.edit(
-                {"grid.toml": settings(name, number, join, machine == "virt"), "ssh.pub": self.key.with_suffix(".pub").read_text()}
-            )
-            self.guests[name] = guest
-        return self.guests[name]
-
-    def start(self, guest: Guest) -> None:
-        guest.start(self.meter_of.get(guest.name), self.wire if guest.machine == "virt" else None)
-
-    def close(self) -> None:
-        for guest in self.guests.values():
-            guest.pull()
-        self.meters.close()
-
-
-def settings(name: str, number: int, join: str | None, meter: bool) -> str:
-    """A user's grid.toml: the open mode, slots of a minute, so that counters move within the test."""
-    text = f'[node]\nid = "{name}"\nplace = "Card {number}"\nrated_w = 17250\n[tariff]\nslot_min = 1\n[network]\nclosed = false\n'
-    text += f'join = ["{join}.local:1883"]\n' if join else ""
-    if meter:
-        text += f'[[meter]]\nname = "house"\nmodel = "eastron-sdm630"\nrole = "grid"\nport = "/dev/grid/meter-METER{number}"\n'
-    return text
-
-
-def wait(what: str, limit_s: float, seen: Callable[[], Any], guests: list[Guest]) -> Any:
-    """What is seen when it is true. Raises Failed when it does not come, or a guest ends."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        if found := seen():
-            return found
-        for guest in guests:
-            if not guest.runs():
-                raise Failed(
-                    f"{guest.name} ended while waiting for {what}:\n{(guest.folder / 'qemu.log').read_text()}\n{guest.last_words()}"
-                )
-        time.sleep(0.5)
-    raise Failed(f"no {what} after {limit_s:.0f} s; the end of {guests[0].name}'s console:\n{guests[0].last_words()}")
+from cuts import cuts
+from guest import Guest, free_port, run
+from testbed import BOOT_S, GRID, HERE, JOIN_S, Bench, Failed, pair, wait
 
 
 def sha(path: Path) -> str:
@@ -169,118 +93,6 @@ def boot(bench: Bench) -> None:
             raise Failed(f"in the node it should say {wanted!r}:\n{look}")
 
 
-def pair(bench: Bench) -> None:
-    """Two cards: the second one's grid.toml names the first, and both have one price and each other."""
-    oak, elm = bench.guest("oak", 1), bench.guest("elm", 2, join="oak")
-    for guest in (oak, elm):
-        if not guest.runs():
-            bench.start(guest)
-    for guest in (oak, elm):
-        wait(f"price of {guest.name}", BOOT_S, guest.price, [elm, oak])
-    begun_s = time.monotonic()
-    joined(bench, [oak, elm])
-    bench.figure("pair joined, after both had a price", f"{time.monotonic() - begun_s:.0f} s")
-    bench.figure("their price", " and ".join(str(guest.price()) for guest in (oak, elm)))
-
-
-def joined(bench: Bench, guests: list[Guest]) -> None:
-    """Each counts all, with readings, and says the same."""
-    names = {guest.name for guest in guests}
-
-    def agree() -> bool:
-        views = [guest.messages("grid/price", "grid/net", "grid/node/+/state", wait_s=4) for guest in guests]
-        states = [{json.loads(text)["quality"] for topic, text in view.items() if topic.endswith("/state")} for view in views]
-        counted = [{topic.split("/")[2] for topic in view if topic.endswith("/state")} for view in views]
-        same = len({(view.get("grid/price"), view.get("grid/net")) for view in views}) == 1
-        return same and all(one == names for one in counted) and all(one == {"good"} for one in states)
-
-    wait("agreement of " + " and ".join(sorted(names)), JOIN_S, agree, guests)
-
-
-def snapshot(guest: Guest) -> dict[str, Any]:
-    """What must outlive a cut."""
-    records = {kind: guest.record(guest.name, kind) for kind in ("state", "info", "energy/even", "energy/odd")}
-    return {"records": records, "price": guest.price()}
-
-
-def compare(guest: Guest, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Raises Failed unless all came back, and grew."""
-    old, new = before["records"], after["records"]
-    for kind in ("state", "info"):
-        if not new[kind]["version"] > old[kind]["version"]:
-            raise Failed(f"{guest.name}: {kind} went from version {old[kind]['version']} to {new[kind]['version']}")
-    if new["state"]["instance"] == old["state"]["instance"]:
-        raise Failed(f"{guest.name}: the same instance: this is the old record")
-    if new["info"]["place"] != old["info"]["place"]:
-        raise Failed(f"{guest.name}: the place {old['info']['place']!r} became {new['info']['place']!r}")
-    for key in ("siblings", "meters"):
-        lost = set(old["info"].get(key) or ()) - set(new["info"].get(key) or ())
-        if lost:
-            raise Failed(f"{guest.name}: lost {key} {lost}")
-    for kind in ("energy/even", "energy/odd"):
-        if old[kind] and new[kind].get("day") == old[kind]["day"]:
-            for key in ("import_wh", "export_wh"):
-                was, now = edges(old[kind], key), edges(new[kind], key)
-                other = {edge: (wh, now.get(edge)) for edge, wh in was.items() if now.get(edge) != wh}
-                if other:
-                    raise Failed(f"{guest.name}: {kind} {key} was and is, by edge: {other}")
-                if sorted(now.values()) != [now[edge] for edge in sorted(now)]:
-                    raise Failed(f"{guest.name}: {kind} {key} went back: {now}")
-
-
-def edges(record: dict[str, Any], key: str) -> dict[int, int]:
-    return {record["edges"] + place: wh for place, wh in enumerate(record.get(key) or ()) if wh is not None}
-
-
-def cuts(bench: Bench) -> None:
-    """Pull a plug at a random moment, from the first second of the boot on; what came back is looked at before the next."""
-    pair(bench)
-    both = [bench.guests[name] for name in ("oak", "elm")]
-    time.sleep(130)  # two slots of a minute are over: there are counters to lose
-    known = {guest.name: snapshot(guest) for guest in both}
-    usual_s = both[1].age_s() - 130
-    moments: list[str] = []
-    done = 0
-    try:
-        for number in range(1, bench.options.cuts + 1):
-            victims = bench.random.choice(([both[0]], [both[1]], both))
-            names = "+".join(guest.name for guest in victims)
-            moment_s = bench.random.uniform(0, 2 * usual_s) if number < bench.options.cuts else float("inf")
-            again_s, came_s = cut(victims, moment_s)
-            joined(bench, both)
-            for guest in victims:
-                compare(guest, known[guest.name], snapshot(guest))
-            known = {guest.name: snapshot(guest) for guest in both}
-            done += 1
-            moments.append(f"{again_s:.0f}! {came_s:.0f}" if again_s is not None else f"{came_s:.0f}")
-            again = f", cut again after {again_s:.0f} s" if again_s is not None else ""
-            print(f"  cut {number} of {names}{again}: back after {came_s:.0f} s, all there", flush=True)
-            time.sleep(bench.random.uniform(0, bench.options.rest_s))
-    finally:
-        more = sum(text.count("!") for text in moments)
-        bench.figure("power cuts survived", f"{done} of {bench.options.cuts}, and {more} more while a node was starting again")
-        bench.figure("seconds to the price after each (n!: cut again then)", " ".join(moments))
-
-
-def cut(victims: list[Guest], moment_s: float) -> tuple[float | None, float]:
-    """Pull their plugs, and once more after `moment_s` if they are not up by then. When that was, or None; when they were up."""
-    again_s = None
-    for guest in victims:
-        guest.pull()
-    for guest in victims:
-        guest.replug()
-    while not all(guest.price() for guest in victims):
-        if again_s is None and victims[0].age_s() >= moment_s:
-            again_s = victims[0].age_s()
-            for guest in victims:
-                guest.pull()
-                guest.replug()
-        if victims[0].age_s() > BOOT_S:
-            raise Failed(f"{victims[0].name}: no price in {BOOT_S:.0f} s after a cut\n{victims[0].last_words()}")
-        time.sleep(0.5)
-    return again_s, victims[0].age_s()
-
-
 def wear(bench: Bench) -> None:
     """What an idle network of four writes to one card: two cards and two nodes outside that joined one of them."""
     pair(bench)
@@ -324,6 +136,9 @@ def raspi3b(bench: Bench) -> None:
     guest.pull()
 
 
+STAGES = {"build": build, "boot": boot, "pair": pair, "cuts": cuts, "wear": wear, "raspi3b": raspi3b}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy/image/boot_test.sh", description=__doc__)
     parser.add_argument("--only", default="build,boot,pair,cuts,wear", help="stages, of " + ",".join(STAGES))
@@ -350,7 +165,7 @@ def main() -> int:
                 print(f"== {stage}", flush=True)
                 if stage != "build" and not any(what == "image" for what, _ in bench.rows):
                     unpack(bench)
-                {"build": build, "boot": boot, "pair": pair, "cuts": cuts, "wear": wear, "raspi3b": raspi3b}[stage](bench)
+                STAGES[stage](bench)
         except (Failed, RuntimeError, subprocess.SubprocessError) as error:
             failed = f"{stage}: {error}"
         finally:

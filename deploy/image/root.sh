@@ -1,5 +1,6 @@
 # Sourced by build.sh: makes of the unpacked base the three trees that are the card.
 # shellcheck shell=bash disable=SC2154
+export SOURCE_DATE_EPOCH=1760000000 # of wheels, and of the day in /etc/shadow on which a user was made
 
 # fill_root ROOT BOOT DATA WHEELS STAGE
 fill_root() {
@@ -12,9 +13,10 @@ fill_root() {
 }
 
 agent_into() { # ROOT WHEELS STAGE: this checkout as a virtualenv in /opt/grid, as agent/versions.py makes them
-    local root=$1 wheels=$2 stage=$3 name python env part
+    local root=$1 wheels=$2 stage=$3 parts name python env part
     mkdir -p "$stage"
-    for part in agent drivers setup.cfg pyproject.toml README.md LICENSE; do
+    parts=$(cd "$checkout" && "$GRID_PIP" -c 'from agent.versions import PARTS; print(*PARTS)')
+    for part in $parts; do
         cp -r "$checkout/$part" "$stage/"
     done
     find "$stage" -name __pycache__ -prune -exec rm -r {} +
@@ -28,7 +30,7 @@ agent_into() { # ROOT WHEELS STAGE: this checkout as a virtualenv in /opt/grid, 
     ln -s python3 "$env/bin/$python"
     printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = %s\n' "${python#python}" >"$env/pyvenv.cfg"
     cp -r "$wheels/site" "$env/lib/$python/site-packages"
-    SOURCE_DATE_EPOCH=1760000000 "$GRID_PIP" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
+    "$GRID_PIP" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
         --wheel-dir "$stage/wheel" "$stage"
     "$GRID_PIP" -m zipfile -e "$stage"/wheel/*.whl "$stage/package"
     # before it is put beside the others: only this is new at each build
@@ -54,7 +56,8 @@ END
 system_into() { # ROOT: the files, users and units
     local root=$1 tree unit
     for tree in "$checkout/deploy/files" "$here/files"; do
-        cp -rL --no-preserve=ownership "$tree/." "$root/"
+        # whatever umask the checkout was made under: services that are not root read these
+        tar -cC "$tree" --dereference --owner=0 --group=0 --mode=u=rwX,go=rX . | tar -xC "$root" --no-overwrite-dir
     done
     mkdir -p "$root/usr/share/grid"
     # a card talks to nobody before its owner says to whom
