@@ -27,6 +27,17 @@ class ConfigError(Exception):
         return "\n".join(self.args)
 
 
+TARIFF = {  # field of Rates -> key of [tariff]
+    "currency": "currency",
+    "import_u": "import",
+    "export_u": "export",
+    "floor_u": "floor",
+    "cap_u": "cap",
+    "slot_s": "slot_min",
+    "rule": "rule",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     id: str
@@ -146,6 +157,7 @@ class Config:
     mqtt: MqttConfig
     network: NetworkConfig
     tariff: Rates  # export_u <= import_u and floor_u <= cap_u; any may be negative
+    stated: frozenset[str]  # the keys of [tariff] that the file itself states
     meters: tuple[MeterConfig, ...]
     loads: tuple[LoadConfig, ...]
     state: StateConfig
@@ -199,15 +211,8 @@ def parse(text: str, name: str, models: Collection[str] | None = None) -> Config
         node=NodeConfig(**node),
         mqtt=MqttConfig(**tables["mqtt"]),
         network=NetworkConfig(**tables["network"]),
-        tariff=Rates(
-            currency=tariff["currency"],
-            import_u=tariff["import"],
-            export_u=tariff["export"],
-            floor_u=tariff["floor"],
-            cap_u=tariff["cap"],
-            slot_s=tariff["slot_min"] * 60,
-            rule=tariff["rule"],
-        ),
+        tariff=Rates(**{name: tariff[key] * 60 if name == "slot_s" else tariff[key] for name, key in TARIFF.items()}),
+        stated=frozenset(given.get("tariff", ())),
         meters=tuple(_meter(meter.values, base) for meter in meters),
         loads=tuple(_load(load.values) for load in loads),
         state=StateConfig(base / (tables["state"]["dir"] or f"/var/lib/grid/{node['id']}")),

@@ -33,6 +33,8 @@ def whole(low: int, high: int, example: int, says: str = "", but: Collection[int
     def take(value: object) -> int:
         likely = Decimal(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) else value
         if isinstance(likely, Decimal):
+            if likely.is_finite() and likely.as_tuple().exponent == -3 and low <= 1000 * likely <= high:
+                likely *= 1000  # 17.250: so half of Europe writes thousands
             raise Unfit(str(round(likely)) if likely.is_finite() and low <= likely <= high else "")
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high or value in but:
             raise Unfit

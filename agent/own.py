@@ -36,6 +36,7 @@ class Settings:
     rated_w: int
     deadband_w: int
     tariff: wire.Tariff
+    tariff_keys: Mapping[str, str] = field(default_factory=dict)  # of its fields those that the file states -> as it calls them
     meters: tuple[MeterSlot, ...] = ()
     loads: tuple[Load, ...] = ()
     place: str = ""

@@ -8,7 +8,7 @@ import msgspec
 from agent import authority
 from agent.address import TLS_PORT
 from agent.closed import Closed
-from agent.config import BatteryConfig, Config, FeederConfig, LoadConfig
+from agent.config import TARIFF, BatteryConfig, Config, FeederConfig, LoadConfig
 from agent.metering import period_s
 from agent.offer import Battery, Feeder
 from agent.own import MeterSlot, Settings
@@ -27,6 +27,7 @@ def settings(config: Config, closed: Closed | None = None) -> Settings:
         rated_w=node.rated_w,
         deadband_w=node.deadband_w,
         tariff=Tariff(version=0, **msgspec.structs.asdict(config.tariff)),
+        tariff_keys={name: key for name, key in TARIFF.items() if key in config.stated},
         meters=tuple(MeterSlot(meter.name, cast(Role, meter.role), period_s(meter)) for meter in config.meters),
         loads=tuple(_load(load) for load in config.loads),
         place=node.place,

@@ -12,7 +12,6 @@ from agent.gone import is_gone
 from agent.life import HEARTBEAT_S, STALE_S
 from agent.own import iso
 from agent.price import RULES, Prices, island, rule_name
-from agent.tariffs import NAMES
 from agent.wire import INFO, STATE, TARIFF, Info, Rates, State
 from drivers.reading import QUANTITIES, Lamp, Reading
 
@@ -150,7 +149,7 @@ def _look_at_tariff(node: Node, now: float) -> None:
     if tariff is not None and tariff.rule not in RULES:
         text = f"the network's tariff names the price rule {tariff.rule!r}, which this version does not know: update this node"
     elif tariff is not None:
-        differ = [name for name in NAMES if getattr(tariff, name) != getattr(mine, name)]
+        differ = [key for name, key in node.settings.tariff_keys.items() if getattr(tariff, name) != getattr(mine, name)]
         if differ:
             text = f"[tariff] of this node's file differs from the network's in {', '.join(differ)} and is ignored"
     node.out += node.show.alert("tariff", text, node.unix_s(now))

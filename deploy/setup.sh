@@ -39,12 +39,13 @@ python_of_grid() {
 
 # make_venv EXTRA: the virtualenv in .venv with Grid and an extra ("" or "[test]"), made anew only when setup.cfg changed.
 make_venv() {
-    local extra=$1 python stamp
+    local extra=$1 python stamp checkout=$PWD
     need_apt python3=python3
     python=$(python_of_grid)
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
     stamp=".venv/grid$extra-$(cat setup.cfg pyproject.toml | sha256sum | cut -c1-16)"
-    if [ ! -e "$stamp" ]; then
+    # a copy of the agent in the virtualenv, as plain "pip install ." leaves it, would run instead of the checkout
+    if [ ! -e "$stamp" ] || [ "$(cd / && "$checkout/.venv/bin/python" -c 'import agent; print(agent.__path__[0])' 2>/dev/null)" != "$checkout/agent" ]; then
         say "Making the virtualenv (a minute or two, once) ..."
         .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e ".$extra"

@@ -264,7 +264,7 @@ def test_the_first_node_seeds_the_tariff_and_a_joiner_yields():
     assert json.loads(Desk().told["grid/network/tariff"])["version"] == 1
     assert json.loads(Desk(join=(B,)).told["grid/network/tariff"])["version"] == 0
     assert json.loads(Desk(shared=True).told["grid/network/tariff"])["version"] == 0
-    desk = Desk()
+    desk = Desk(tariff_keys={"import_u": "import", "slot_s": "slot_min", "cap_u": "cap"})
     joined(desk)
     assert json.loads(Desk(kept={"siblings": desk.kept["siblings"]}).told["grid/network/tariff"])["version"] == 0
     held = json.loads(desk.told["grid/network/tariff"])
@@ -274,7 +274,12 @@ def test_the_first_node_seeds_the_tariff_and_a_joiner_yields():
     desk.wait(1.0)
     assert desk.told["grid/network/tariff"] == theirs
     assert desk.summary["price_u"] == 250_000
-    assert desk.alerts["tariff"] == "[tariff] of this node's file differs from the network's in import_u, slot_s and is ignored"
+    assert desk.alerts["tariff"] == "[tariff] of this node's file differs from the network's in import, slot_min and is ignored"
+    unstated = Desk(tariff_keys={"cap_u": "cap"})  # its file says nothing of what the network changed
+    joined(unstated)
+    unstated.hear("$grid/in/b/network/tariff", theirs)
+    unstated.wait(1.0)
+    assert (unstated.summary["price_u"], "tariff" in unstated.alerts) == (250_000, False)
     joined(desk, "c")  # one of a network keeps the network's
     assert desk.told["grid/network/tariff"] == theirs
     again = Desk(kept=desk.kept | {"records": kept_records(desk)})

@@ -28,6 +28,7 @@ def test_the_least_file_has_every_default() -> None:
         mqtt=config.MqttConfig("127.0.0.1", 1883, "0.0.0.0", False),
         network=config.NetworkConfig(()),
         tariff=rates("EUR", 300_000, 80_000, 80_000, 300_000, 900, "mmr"),
+        stated=frozenset(),
         meters=(),
         loads=(),
         state=config.StateConfig(Path("/var/lib/grid/a")),
@@ -93,6 +94,7 @@ seed = 5
         "[fe80::1%eth0]:1883",
         "[fe80::2]:1886",
     ]
+    assert read.stated == {"currency", "import", "export", "floor", "cap", "slot_min", "rule"}
     assert read.tariff == rates("CHF", 287_100, -1, -1_000_000, 10_000_000, 3600, "mmr")
     assert read.state.dir == Path("/boot/state")
     house, roof = read.meters

@@ -192,6 +192,14 @@ def test_all_problems_of_a_file_come_at_once(tmp_path: Path, line_end: str) -> N
         (NODE.replace('"a"', '"network"'), ['2: node.id: must be 1 to 32 of a-z, 0-9 and -, with no - at either end, and not network or ']),
         (NODE.replace('"a"', '"-a"') + 'zone = "b-"', ["2: node.id: ", '4: node.zone: must be 1 to 32 of a-z, 0-9 and -, with no - at ']),
         (NODE + 'role = "Prosumers"\n', ['4: node.role: must be one of "consumer", "producer", "prosumer", not the text \'Prosumers\'. Wri']),
+        (
+            NODE.replace("1000", "17.250"),  # thousands, as half of Europe writes them
+            ["3: node.rated_w: must be a whole number from 1 to 100000000 (W), not 17.250. Write rated_w = 17250"],
+        ),
+        (
+            NODE.replace("1000", "17.25"),
+            ["3: node.rated_w: must be a whole number from 1 to 100000000 (W), not 17.25. Write rated_w = 17"],
+        ),
         (NODE + '[network]\njoin = "mill"\n', ["5: network.join: must be a list, not the text 'mill'. For example join = [\"oak-house"]),
         (NODE + '[network]\njoin = ["127.0.0.1"]', ["5: network.join[1]: 127.0.0.1:1883 is this node itself. Name another node, or"]),
         (NODE + 'address = "me"\n[network]\njoin = ["x", "ME:1883"]', ["6: network.join[2]: me:1883 is this node itself."]),
