@@ -34,7 +34,7 @@ class Frequency:
     sense_s: float = 1.0
     calm_mhz: int = 50
     back_s: float = 60.0  # so long within calm_mhz is no island any more
-    reserve_pm: int = 200  # islands: below it own use is left to others, droop has what remains
+    reserve_pm: int = 200  # islands, nobody heard: below it own use is left to others, droop has what remains
     refill_mhz: int = 50  # islands: from 50.05 Hz on charge with what is too much, all of it at 50.2 where sunshine is cut
 
     @classmethod
@@ -115,8 +115,8 @@ class Local:
         urgent = [away is not None and away <= -shed_below_mhz(self.node, day, each, self.rule) for each in range(CLASSES)]
         self.tripped = {each for each in range(CLASSES) if urgent[each] or (opened[each] and each in self.tripped)}
         stay = [opened[each] and not self._may_return(each, plan, day, now) for each in range(CLASSES)]
-        base = plan or Share(NONE, self._own_w(flex, opened, mode), None)
         island = mode == "island" or self.island
+        base = plan or Share(NONE, self._own_w(flex, opened, island and not heard), None)
         return Applied(
             open=_classes([base.open[each] or urgent[each] for each in range(CLASSES)]),
             hold=_classes([base.open[each] or base.hold[each] or urgent[each] or stay[each] for each in range(CLASSES)]),
@@ -172,12 +172,13 @@ class Local:
             wait_s += self.rule.group_s * group + self.rule.class_s * each
         return now - since >= wait_s * (self.slower if self.good_s is not None else self.rule.backoff)
 
-    def _own_w(self, flex: Flex, opened: Classes, mode: Mode) -> int:
-        """The battery takes the node's own surplus and covers its own need; in an island only down to the reserve."""
+    def _own_w(self, flex: Flex, opened: Classes, alone: bool) -> int:
+        """The battery takes the node's own surplus and covers its own need; in an island where nobody is heard only down to the
+        reserve. Where others are, this is half of a divided network: what this battery keeps back, the other half must shed."""
         wanted_w = sum(load_w for load_w, is_open in zip(flex.load, opened, strict=True) if not is_open)
         own_w = wanted_w - flex.pv_w
         low = flex.soc_wh * 1000 < self.rule.reserve_pm * flex.cap_wh
-        return min(own_w, 0) if low and (mode == "island" or self.island) else own_w
+        return min(own_w, 0) if low and alone else own_w
 
     def _battery_w(self, base_w: int, away: int | None, flex: Flex, refill: bool) -> int:
         added_w = 0

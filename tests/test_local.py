@@ -216,6 +216,7 @@ def test_own_surplus_and_need():
     assert node.at(50.0, 1.0, mode="tied").battery_w == 2000
     assert node.at(50.0, 2.0, mode="island").battery_w == 0  # below the reserve of 20 %
     assert node.at(49.55, 2.0, mode="island").battery_w == 200  # which is for droop
+    assert node.at(50.0, 2.0, mode="island", heard=1).battery_w == 2000  # half of a divided network, not a house alone
     node.flex = Flex((300, 0, 0, 500), 0, 2000, 3000, 3600, 800, 4000)
     assert node.at(50.0, 3.0, mode="island").battery_w == 800
     node.opened = OPEN3
