@@ -72,15 +72,15 @@ def toml_file(tables: dict[str, Any]) -> str:
     return "".join(out)
 
 
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports: list[int] = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+def free_port(taken: set[int]) -> int:
+    """A loopback port that nobody listens on now and that is not `taken`, which it is afterwards."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+        if port not in taken:
+            taken.add(port)
+            return port
 
 
 @dataclass
@@ -142,6 +142,7 @@ class Sample:
 
     def _configure(self, models: list[Path]) -> None:
         served: list[dict[str, Any]] = []
+        taken = {self.port + number for number in range(2 * self.nodes)}
         for number in range(self.nodes):
             tables = tomllib.loads(models[number % len(models)].read_text())
             if self.nodes > len(models):
@@ -155,8 +156,8 @@ class Sample:
                 tables["mqtt"]["tls_port"] = self.door(number)
                 tables["network"] = {"closed": True}
             tables["state"] = {"dir": "."}
-            for meter, tcp_port in zip(tables["meter"], free_ports(len(tables["meter"])), strict=True):
-                meter |= {"host": "127.0.0.1", "tcp_port": tcp_port}
+            for meter in tables["meter"]:
+                meter |= {"host": "127.0.0.1", "tcp_port": free_port(taken)}
             path = folder / "grid.toml"
             path.write_text(toml_file(tables))
             config = root.load(path)
