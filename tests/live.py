@@ -3,6 +3,7 @@
 GRID_MOSQUITTO names another Mosquitto to test with; its directory comes first in the PATH of everything started here.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -51,42 +52,33 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callabl
         time.sleep(0.05)
 
 
-_given: set[int] = set()
+PORTS = 3_000  # for each worker of a run; of several runs at once each begins somewhere else
+_next = random.randrange(PORTS)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, none twice in this run."""
-    ports: list[int] = []
-    while len(ports) < count:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-        if port not in _given:
-            _given.add(port)
-            ports.append(port)
-    return ports
+    """Ports that nobody listens on."""
+    return [free_range(1) for _ in range(count)]
 
 
 def free_range(count: int) -> int:
-    """The first of so many free ports in a row, each run of tests in a range of its own: below those that the system hands out for
-    outgoing connections, which would take one of them between our look and our use."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    low = 20_000 + worker % 12 * 1000
+    """The first of so many free ports in a row; none comes again soon.
+
+    They lie below those that a system hands out for outgoing connections (Linux: from 32768): some client of a test that runs
+    beside this one would take one of them between our look and our use.
+    """
+    global _next
+    low = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4 * PORTS
     while True:
-        first = random.randrange(low, low + 1000 - count)
-        held: list[socket.socket] = []
-        try:
-            for port in range(first, first + count):
-                held.append(socket.socket())
-                held[-1].bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for one in held:
-                one.close()
-        if not _given & set(range(first, first + count)):
-            _given.update(range(first, first + count))
-            return first
+        first = low + (_next if _next + count <= PORTS else 0)
+        _next = first + count - low
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return first
 
 
 def alive(pid: int) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from live import free_ports
 
 from drivers.catalog import find, models
 from drivers.curves import DAY_S, Dial, Household, face, random_walk
@@ -171,14 +172,6 @@ def test_a_wrong_file_is_one_clear_line(tmp_path, wrong, said):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @contextmanager
