@@ -68,7 +68,13 @@ def test_join_is_undirected_and_kept_on_both_disks(grid):
 def test_both_ends_join_each_other_at_once(grid):
     a, b = (grid.node(id_, watts) for id_, watts in (("a", -500), ("b", 1200)))
     wait_until(lambda: a.read("grid/summary") and b.read("grid/summary"), 10)
-    threads = [threading.Thread(target=node.join, args=(other,)) for node, other in ((a, b), (b, a))]
+    both = threading.Barrier(2)  # no command line: one of two may start so late that the other has joined
+
+    def join(node, other):
+        both.wait(10)
+        control.ask(node.folder, "join", f"127.0.0.1:{other.port}")
+
+    threads = [threading.Thread(target=join, args=ends) for ends in ((a, b), (b, a))]
     for thread in threads:
         thread.start()
     for thread in threads:
