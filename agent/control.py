@@ -1,9 +1,12 @@
 """The local door: a Unix socket beside the node's state through which its owner's commands come, one JSON line each."""
 
+import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +16,7 @@ from agent.events import Ask, Asked, Event, Forget, Join, Leave, Members, Revoke
 
 MAX_LINE = 4096
 PATIENCE_S = 5.0  # for a client that connects and says nothing
+BREATH_S = 0.1
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,8 +59,9 @@ class Control:
     def __init__(self, directory: Path, put: Callable[[Event], None]) -> None:
         self._directory, self._put = directory, put
         self._waiting: dict[int, socket.socket] = {}
-        self._count = 0
+        self._numbers = itertools.count(1)
         self._server: socket.socket | None = None
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
         """Raises OSError."""
@@ -72,20 +77,30 @@ class Control:
         path.chmod(0o600)
         server.listen(8)
         self._server = server
-        threading.Thread(target=self._serve, args=(server,), name="control", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(server,), name="control", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            (self._directory / runtime.SOCKET).unlink(missing_ok=True)
+        """Whoever still waits for an answer is hung up on."""
+        server, self._server = self._server, None
+        if server is None or self._thread is None:
+            return
+        with server:
+            server.shutdown(socket.SHUT_RDWR)  # wakes accept; a close alone leaves it waiting
+            self._thread.join()
+        (self._directory / runtime.SOCKET).unlink(missing_ok=True)
+        for request in list(self._waiting):
+            self._hang_up(request)
 
     def _serve(self, server: socket.socket) -> None:
         while True:
             try:
                 client, _ = server.accept()
             except OSError:
-                return  # closed
+                if self._server is None:
+                    return  # closed
+                time.sleep(BREATH_S)  # no file descriptor is free; the caller waits
+                continue
             client.settimeout(PATIENCE_S)
             threading.Thread(target=self._listen, args=(client,), name="command", daemon=True).start()
 
@@ -98,20 +113,21 @@ class Control:
         if ask is None:
             client.close()
             return
-        self._count += 1
-        request = self._count
+        request = next(self._numbers)
         self._waiting[request] = client
+        if self._server is None:  # closed meanwhile
+            self._hang_up(request)
+            return
         self._put(Asked(request, ask))
 
     def answer(self, request: int, body: bytes) -> None:
+        self._hang_up(request, body + b"\n")
+
+    def _hang_up(self, request: int, last: bytes = b"") -> None:
         client = self._waiting.pop(request, None)
         if client is not None:
-            try:
-                client.sendall(body + b"\n")
-            except OSError:
-                pass  # it went away; nobody is left to be told
-            finally:
-                client.close()
+            with client, suppress(OSError):  # it went away; nobody is left to be told
+                client.sendall(last)
 
 
 def ask(directory: Path, do: str, argument: str | None = None, wait_s: float = 15.0) -> bytes:

@@ -1,5 +1,6 @@
 """The local door and what its commands do to a real network: join, leave, forget, siblings; then the socket itself."""
 
+import errno
 import json
 import os
 import re
@@ -328,3 +329,38 @@ def test_nobody_behind_the_door(tmp_path):
     with pytest.raises(control.Unreachable, match=r"timed out|no answer"):
         control.ask(tmp_path, "status", wait_s=0.2)
     door.close()
+
+
+def test_whoever_waits_when_it_closes_is_hung_up_on(door):
+    """And nothing of it stays: no thread that still accepts, no descriptor."""
+    folder, one, asked = door
+    with raw(folder, b'{"do":"status"}\n') as client:
+        wait_until(lambda: asked, 5)
+        one.close()
+        assert client.recv(100) == b""
+    assert "control" not in [thread.name for thread in threading.enumerate()]
+    late, end = socket.socketpair()
+    with end:
+        late.sendall(b'{"do":"status"}\n')
+        one._listen(end)  # what was read after the close
+        assert late.recv(100) == b""
+    late.close()
+    assert len(asked) == 1
+
+
+def test_without_a_free_descriptor_the_door_stays(door, monkeypatch):
+    folder, _, asked = door
+    real, failing = socket.socket.accept, ["one", "two"]
+
+    def accept(server):
+        client = real(server)
+        if failing:
+            failing.pop()
+            client[0].close()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return client
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    for _ in range(4):  # the first is taken by the accept that waited already
+        raw(folder, b'{"do":"status"}\n').close()
+    wait_until(lambda: len(asked) == 2 and not failing, 5)
