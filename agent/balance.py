@@ -239,6 +239,11 @@ def _alert(node: Node, now: float) -> None:
     more = f" and {len(others) - 10} more" if len(others) > 10 else ""
     text = f"{', '.join(others[:10])}{more}: other settings of balance than ours, so not planned with. Update the older agents"
     node.out += node.show.alert("balance-others", text if others else "", unix_s)
+    sees = "; ".join(f"{id_} {round(part / 100_000) * 10} %" for id_, part in sorted(mine.verdict.doubted.items())[:10])
+    text = (
+        f"what changes there is not seen by the slack meter, or only this part of it: {sees}. So it is planned with that part only"
+    )
+    node.out += node.show.alert("balance-doubt", f"{text}. Check its meter: direction, transformer ratio" if sees else "", unix_s)
 
 
 def _words(text: str) -> str:

@@ -5,11 +5,12 @@ no communication at all (both measured).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from math import inf
 
 from agent.dispatch import NONE, Flex, Mode, Settings, Share, dispatch
+from agent.doubt import Doubt, part_of
 
 WARM_S = 60.0  # after a start, or until everybody known was heard
 SLACK_S = 30.0  # the slack meter's record may be so old, besides the delay of messages: 6 heartbeats
@@ -49,6 +50,7 @@ class Verdict:
     why: str  # "" while the plan is applied whole; else for people
     others: tuple[str, ...] = ()  # whose configuration differs from ours: they are not planned with
     closure_w: int = 0
+    doubted: Mapping[str, int] = field(default_factory=dict)  # id -> with how many millionths of what it tells it is planned
 
 
 @dataclass(slots=True)
@@ -60,15 +62,18 @@ class Closure:
     known: Mapping[str, int] = field(default_factory=dict)
 
     def learn(self, known: Mapping[str, int]) -> None:
-        """Who is known now, with what each supplies (+) or takes (-). Whoever was not before is in the average still, and counted
-        twice would have others shed: so it gives up at once what is known now, though it never goes beyond 0."""
+        """Who is known now, with what each supplies (+) or takes (-)."""
         new_w = sum(w for node, w in known.items() if node not in self.known)
-        new_w -= sum(w for node, w in self.known.items() if node not in known)
+        self.give(new_w - sum(w for node, w in self.known.items() if node not in known))
+        self.known = known
+
+    def give(self, new_w: int) -> None:
+        """So much is known, or believed, from now on. It is in the average still, and counted twice would have others shed: so
+        that gives it up at once, though it never goes beyond 0."""
         if self.watts > 0 > new_w:
             self.watts = max(0.0, self.watts + new_w)
         elif self.watts < 0 < new_w:
             self.watts = min(0.0, self.watts + new_w)
-        self.known = known
 
     def step(self, seen_w: int, most_w: int, now: float) -> int:
         """`seen_w`: the slack meter and the known nodes' net together, which would be 0 if nothing else were there."""
@@ -92,6 +97,10 @@ class Guards:
     warm: bool = False
     lost_s: float | None = None  # when the plan was last impossible; None = never since the start
     closure: Closure = field(default_factory=Closure)
+    doubt: Doubt = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.doubt = Doubt(self.settings.lag_s)
 
     def step(self, view: View, own: str, day: int, mode: Mode, now: float) -> Verdict:
         """What `own` applies now. `day` is the UTC day number."""
@@ -101,19 +110,26 @@ class Guards:
         why = self._impossible(view, own, alike)
         if why:
             return self.lose(why, now, others)
+        doubted = self._doubted(view, alike, now)
         self.warm = self.warm or view.heard >= view.nodes
         if not self.warm and now - self.started_s < WARM_S:
-            return Verdict(None, f"warming up: {view.heard} of {view.nodes} nodes heard", others)
+            return Verdict(None, f"warming up: {view.heard} of {view.nodes} nodes heard", others, doubted=doubted)
         if self.lost_s is not None and now - self.lost_s < BACK_S:
-            return Verdict(None, "the slack meter is heard again; waiting whether it stays", others)
+            return Verdict(None, "the slack meter is heard again; waiting whether it stays", others, doubted=doubted)
         table = {node: (flex, age_s if node in alike else inf) for node, (flex, age_s) in view.table.items()}
-        closure_w = self._closure_w(table, view, now)
+        nets = dict(view.nets)
+        for node, part in doubted.items():
+            flex, age_s = table[node]
+            one, two, three, four = (part_of(load_w, part) for load_w in flex.load)
+            table[node] = replace(flex, load=(one, two, three, four), pv_w=part_of(flex.pv_w, part)), age_s
+            nets[node] = part_of(nets.get(node, 0), part)
+        closure_w = self._closure_w(table, nets, now)
         share = dispatch(table, day, mode, self.settings, closure_w)[own]
         self.warm = self.warm or self._short(view, alike, mode)
         if not self.warm and share.open != NONE:
             share = Share(NONE, share.battery_w, share.pv_limit_w, share.hold)
-            return Verdict(share, "nobody shed: nodes are missing and the frequency does not agree", others, closure_w)
-        return Verdict(share, "", others, closure_w)
+            return Verdict(share, "nobody shed: nodes are missing and the frequency does not agree", others, closure_w, doubted)
+        return Verdict(share, "", others, closure_w, doubted)
 
     def lose(self, why: str, now: float, others: tuple[str, ...] = ()) -> Verdict:
         """There can be no plan now, for this reason; when there can be one again, it must stay so for a while first."""
@@ -135,13 +151,23 @@ class Guards:
                 return f"the slack meter of {node} is silent for {age_s:.0f} s"
         return ""
 
-    def _closure_w(self, table: Mapping[str, tuple[Flex, float]], view: View, now: float) -> int:
-        reach_s = self.settings.stale_s + self.settings.lag_s
+    def _doubted(self, view: View, alike: Mapping[str, tuple[Flex, float]], now: float) -> dict[str, int]:
+        """Who counts less than it tells."""
+        near = {node: view.nets.get(node, 0) for node, (_, age_s) in alike.items() if age_s <= self._reach_s}
+        slack_w = sum(flex.slack_w or 0 for flex, _ in alike.values())
+        self.closure.give(self.doubt.step(near, slack_w, view.table, now))
+        return self.doubt.believed(near)
+
+    @property
+    def _reach_s(self) -> int:
+        return self.settings.stale_s + self.settings.lag_s
+
+    def _closure_w(self, table: Mapping[str, tuple[Flex, float]], nets: Mapping[str, int], now: float) -> int:
         known: dict[str, int] = {}
         slack_w = wanted_w = firm_w = 0
         for node, (flex, age_s) in table.items():
             # who follows no plan counts there with load and sunshine, so here too
-            known[node] = view.nets.get(node, 0) if age_s <= reach_s else flex.pv_w - sum(flex.load)
+            known[node] = nets.get(node, 0) if age_s <= self._reach_s else flex.pv_w - sum(flex.load)
             slack_w += flex.slack_w or 0
             wanted_w += sum(flex.load)
             firm_w += flex.firm_w

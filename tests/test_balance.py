@@ -146,6 +146,23 @@ def test_an_old_copy_that_wanders_in_is_no_life():
     assert "waiting" in house.balance["why"]
 
 
+def test_whose_changes_the_slack_meter_does_not_see_is_named_and_counts_less(monkeypatch):
+    monkeypatch.setattr("agent.doubt.WINDOW_S", 10)
+    house = House(loads=(HEATER,))
+    for step in range(40):
+        pine_w = 300 * (step % 2)
+        told = {"consumed_w": 10 * pine_w, "flex": {"load": [10 * pine_w, 0, 0, 0], "digest": DIGEST}}
+        house.live(10.0, hill=street(2500 + pine_w, 9000), pine=told)
+    text = house.alerts["balance-doubt"]
+    assert text == (
+        "the slack meter sees only a part of what changes there: pine 10 %. It is planned with that part. "
+        "Check its meter: direction, transformer ratio"
+    )
+    assert abs(house.balance["closure_w"]) < 300  # of the 2700 W that are not there
+    house.live(70.0, hill=street(2500, 9000))  # it is silent, and no longer planned with
+    assert "balance-doubt" not in house.alerts
+
+
 def test_whoever_has_other_settings_is_named_and_not_planned_with():
     house = House(loads=(HEATER,))
     odd = {"consumed_w": 500, "flex": {"load": [500, 0, 0, 0], "digest": "other"}}

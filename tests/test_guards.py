@@ -233,6 +233,35 @@ def test_whoever_is_served_each_few_seconds_never_lapses(steps):
         assert abs(timer.written_w - battery_w) < 100
 
 
+def test_whoever_is_doubted_is_planned_with_the_part_that_the_slack_meter_sees():
+    node = guards()
+    node.doubt.unseen["a"] = 900_000
+    verdict = node.step(view(), "a", DAY, "island", 100.0)
+    assert verdict.doubted == {"a": 100_000}
+    assert verdict.share == Share(NONE, 0, None)  # 10 + 90 W wanted instead of 1000
+    assert verdict.closure_w == 0
+    # the slack meter gives 390 and b 100, and a takes 49 by this: the rest somebody else does
+    for second in range(101, 158):
+        verdict = node.step(view(), "a", DAY, "island", float(second))
+    assert 180 < verdict.closure_w <= 200  # at most half of what is known
+    silent = node.step(view(aged("a", 61.0)), "a", DAY, "island", 158.0)
+    assert silent.doubted == {}
+
+
+def test_what_is_no_longer_believed_leaves_the_closure_at_once_and_never_turns_it_round():
+    node = guards()
+    node.doubt.unseen["a"] = 599_999
+    closures = []
+    for second in range(100, 221):
+        told = {"a": -4900 if second < 160 else -9800, "b": 100, "f": 0}  # ten times 490, and more
+        verdict = node.step(view(nets=told), "a", DAY, "island", float(second))
+        closures.append((verdict.closure_w, *verdict.doubted.values()))
+    assert closures[-2][0] < -490  # at most half of what is known
+    closure_w, part = closures[-1]
+    assert 300_000 < part < 400_000
+    assert -60 < closure_w <= 0  # and one step of its average anew
+
+
 watts = st.integers(0, 9000)
 
 

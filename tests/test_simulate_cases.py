@@ -140,14 +140,17 @@ def test_a_plan_sheds_what_is_missing_and_restores_it():
 
 @pytest.mark.parametrize("mode", ["island", "tied"])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_plans_of_all_at_once_are_those_of_every_node(mode, seed):
-    """agent/simulate/plans.py against agent/guards.py and agent/dispatch.py themselves, watt for watt, on made-up records."""
+def test_the_plans_of_all_at_once_are_those_of_every_node(mode, seed, monkeypatch):
+    """agent/simulate/plans.py against agent/guards.py and agent/dispatch.py themselves, watt for watt, on made-up records. In two
+    of them the slack meter sees what the nodes tell, but of one a tenth only."""
+    for where in ("agent.doubt", "agent.simulate.doubts"):
+        monkeypatch.setattr(f"{where}.WINDOW_S", 6)
     random, nodes, plan = np.random.default_rng(seed), 7, Settings(lag_s=4, target_pm=800 if seed % 2 else 1000, stale_s=30)
     ids, at = tuple(f"n{node * 7 % 10}{node}" for node in range(nodes)), np.array([1, 2, 4, 6])
     records = Records(nodes, at, 0)
     plans = Plans(ids, records, mode, plan, 50.0)
     guards = [Guards(plan, 50.0, 0.0) for _ in ids]
-    told, last, seen = {}, np.full((nodes, nodes), -1), set()
+    told, last, seen, doubted = {}, np.full((nodes, nodes), -1), set(), set()
     for tick in range(420):
         records.leave(last, tick)
         now = tick % records.ring
@@ -156,6 +159,9 @@ def test_the_plans_of_all_at_once_are_those_of_every_node(mode, seed):
         power = random.integers(0, 900, (4, 2)) * (random.random((4, 2)) < 0.9)
         records.store[now] = np.column_stack((power, random.integers(0, 9000, 4), random.integers(0, 1000, 4), [1000] * 4))
         records.firm[now] = random.integers(0, 2500, 2) + (400 * nodes if 40 < tick < 60 else 0)
+        if seed % 2:
+            records.firm[now, 1] = -records.net[now].sum()
+            records.net[now, 3] *= 10
         for node in range(nodes):
             dis, chg, ttg, soc, cap = records.store[now, list(at).index(node)].tolist() if node in at else [0] * 5
             firm, slack = records.firm[now].tolist() if node == 0 else (0, None)
@@ -177,6 +183,10 @@ def test_the_plans_of_all_at_once_are_those_of_every_node(mode, seed):
             view = View(table, nets, dict.fromkeys(table, "d"), heard, nodes, hz)
             verdict = guards[node].step(view, ids[node], tick // 100, mode, tick * 2.0)
             assert lines.planned[k] == (verdict.share is not None)
+            doubted |= verdict.doubted.keys()
+            assert {ids[j]: int(plans.doubts.unseen[node, j]) for j in range(nodes) if plans.doubts.unseen[node, j]} == {
+                id_: part for id_, part in guards[node].doubt.unseen.items() if part
+            }
             if verdict.share is not None:
                 said = tuple(lines.open[k].tolist()), tuple(lines.hold[k].tolist()), int(lines.battery_w[k])
                 assert round(float(plans.closure_w[node])) == verdict.closure_w
@@ -185,6 +195,7 @@ def test_the_plans_of_all_at_once_are_those_of_every_node(mode, seed):
                 seen.add((any(verdict.share.open), verdict.share.battery_w > 0, verdict.share.battery_w < 0))
     assert len(seen) > 3
     assert records.old.any()
+    assert ids[3] in doubted or seed != 1  # of 0 and 2 the truth is told; 3 hears too little
 
 
 def test_far_nodes_know_less_and_a_cut_from_the_slack_meter_ends_the_plan():

@@ -12,9 +12,9 @@ from agent.dispatch import CLASSES, NONE, Classes, Flex, Mode, Settings, Share
 from agent.local import Frequency, Local
 from agent.offer import LASTS_S
 from agent.simulate.comms import DAY_TICKS, Comms
-from agent.simulate.data import ETA, TICK_S, Ints, Scene
+from agent.simulate.data import ETA, TICK_S, Flags, Ints, Scene
 from agent.simulate.physics import NOMINAL_HZ, Plant
-from agent.simulate.plans import Flags, Plans, Records
+from agent.simulate.plans import Plans, Records
 from agent.switches import MIN_ON_S
 
 MIN_TICKS = MIN_ON_S["resistive"] // TICK_S

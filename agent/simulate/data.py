@@ -16,6 +16,7 @@ from drivers.curves import Household
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 TICK_S = 2  # the resolution of the physics, of the records and of the bound
 SLOT_S = 900

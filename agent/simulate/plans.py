@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.dispatch import CLASSES, Mode, Settings, turn
+from agent.doubt import WHOLE
 from agent.guards import AGREE_HZ, BACK_S, CLOSURE_PM, CLOSURE_S, SLACK_S, WARM_S
-from agent.simulate.data import TICK_S, Floats, Ints
+from agent.simulate.data import TICK_S, Flags, Floats, Ints
+from agent.simulate.doubts import Doubts
 
-Flags = NDArray[np.bool_]
 LEAST_RING = 256  # ticks
 
 
@@ -60,6 +61,7 @@ class Plans:
         self.closure_w: Floats = np.zeros(nodes)
         self.closed_s: Floats = np.full(nodes, np.nan)
         self.known: Flags = np.zeros((nodes, nodes), dtype=bool)  # to the closure
+        self.doubts = Doubts(nodes, settings.lag_s)
         self._by_id = np.array(sorted(range(len(records.at)), key=lambda k: ids[int(records.at[k])]), dtype=np.intp)
         self._battery = {int(node): k for k, node in enumerate(records.at[self._by_id])}
         self._day, self._place = -1, np.zeros(nodes, dtype=np.intp)
@@ -83,6 +85,13 @@ class Plans:
         whole = bool(near.all())
         if not whole:
             load[~near], sun[~known | gone], net[~near] = 0, 0, 0
+        firm_w, slack_w = records.firm[at[:, 0], 0], records.firm[at[:, 0], 1]
+        heard = known[:, 0] & (age_s[:, 0] <= SLACK_S + settings.lag_s) & known[np.arange(len(rows)), rows]
+        more_w = self.doubts.step(rows[heard], net[heard], near[heard], slack_w[heard], now)
+        self._give(rows[heard], more_w)
+        parts = self.doubts.parts(rows, near)
+        if parts is not None:
+            load, sun, net = load * parts[:, :, None] // WHOLE, sun * parts // WHOLE, net * parts // WHOLE
         each_w: Ints = net  # what each supplies
         far = known & ~near
         if not whole and far.any():
@@ -91,8 +100,6 @@ class Plans:
             loads[gone] = records.old[rows][gone][:, 0]
             silent_w = loads.sum(axis=1)
             each_w = net + np.where(far, sun, 0) - loads
-        firm_w, slack_w = records.firm[at[:, 0], 0], records.firm[at[:, 0], 1]
-        heard = known[:, 0] & (age_s[:, 0] <= SLACK_S + settings.lag_s) & known[np.arange(len(rows)), rows]
         wanted: Ints = np.einsum("ijk->ik", load)
         planned = self._guard(rows, heard, near, now)
         self._learn(rows, planned[:, None] & known & ~self.known[rows], each_w)
@@ -111,9 +118,12 @@ class Plans:
     def _learn(self, rows: NDArray[np.intp], new: Flags, each_w: Ints) -> None:
         if new.any():
             self.known[rows] |= new
-            new_w, was_w = np.where(new, each_w, 0).sum(axis=1), self.closure_w[rows]
-            less_w = np.where(was_w > 0, np.maximum(0.0, was_w + new_w), np.minimum(0.0, was_w + new_w))
-            self.closure_w[rows] = np.where(was_w * new_w < 0, less_w, was_w)
+            self._give(rows, np.where(new, each_w, 0).sum(axis=1))
+
+    def _give(self, rows: NDArray[np.intp], new_w: Ints) -> None:
+        was_w = self.closure_w[rows]
+        less_w = np.where(was_w > 0, np.maximum(0.0, was_w + new_w), np.minimum(0.0, was_w + new_w))
+        self.closure_w[rows] = np.where(was_w * new_w < 0, less_w, was_w)
 
     def _close(self, rows: NDArray[np.intp], planned: Flags, seen_w: Ints, known_w: Ints, now: float) -> Ints:
         most = known_w * CLOSURE_PM // 1000
