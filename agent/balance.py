@@ -240,9 +240,7 @@ def _alert(node: Node, now: float) -> None:
     text = f"{', '.join(others[:10])}{more}: other settings of balance than ours, so not planned with. Update the older agents"
     node.out += node.show.alert("balance-others", text if others else "", unix_s)
     sees = "; ".join(f"{id_} {round(part / 100_000) * 10} %" for id_, part in sorted(mine.verdict.doubted.items())[:10])
-    text = (
-        f"what changes there is not seen by the slack meter, or only this part of it: {sees}. So it is planned with that part only"
-    )
+    text = f"the slack meter sees only a part of what changes there: {sees}. It is planned with that part"
     node.out += node.show.alert("balance-doubt", f"{text}. Check its meter: direction, transformer ratio" if sees else "", unix_s)
 
 
