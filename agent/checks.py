@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+import zoneinfo
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.forms import toml
@@ -42,14 +43,36 @@ def balance(sheet: Sheet, tables: Mapping[str, Mapping[str, Any]], meters: Itera
 
 def doubts(config: Config) -> list[str]:
     """What a configuration may say and hardly means, as "path: what. way out": nothing of it keeps a node from running."""
+    return [*_small(config), *_nowhere(config)]
+
+
+def _small(config: Config) -> Iterator[str]:
     rated_w, feeder = config.node.rated_w, config.feeder
     if feeder is None or feeder.kind != "generator" or feeder.import_limit_w <= rated_w:
-        return []
+        return
     made_w = feeder.import_limit_w
     what = (
         f"{rated_w} W is less than the {made_w} W of this node's generator, and a record beyond 1.2 times rated_w is not believed"
     )
-    return [f"node.rated_w: {what}. Write rated_w = {made_w} or more: what the generator gives flows through this node"]
+    yield f"node.rated_w: {what}. Write rated_w = {made_w} or more: what the generator gives flows through this node"
+
+
+def _nowhere(config: Config) -> Iterator[str]:
+    """A zone that this machine does not know is taken for UTC; without tzdata it knows none, and another may."""
+    zone = config.node.time_zone
+    if zone is None:
+        return
+    try:
+        zoneinfo.ZoneInfo(zone)
+        return
+    except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
+        pass
+    known = sorted(zoneinfo.available_timezones())
+    if not known:
+        return
+    near = [name for name in known if name.endswith(f"/{zone}")] or difflib.get_close_matches(zone, known, 1)
+    way_out = f"Did you mean {toml(near[0])}?" if near else 'Write one such as "Europe/Berlin"'
+    yield f"node.time_zone: this machine knows no {zone!r}, and takes UTC. {way_out}"
 
 
 def _meter(

@@ -1,6 +1,7 @@
 """What a configuration may say and hardly means: told by grid check, and no reason not to run."""
 
 import json
+import zoneinfo
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,29 @@ def text(rated_w: int, kind: str = "", limit_w: int = 0) -> str:
 )
 def test_a_generator_makes_no_more_than_its_node_is_rated_for(given: str, doubtful: bool) -> None:
     assert len(doubts(parse(given, "grid.toml"))) == doubtful
+
+
+@pytest.mark.parametrize(
+    ("zone", "way_out"),
+    [
+        ("Europe/Berlin", None),
+        ("Etc/UTC", None),
+        ("Berlin", 'Did you mean "Europe/Berlin"?'),
+        ("Europe/Berlim", 'Did you mean "Europe/Berlin"?'),
+        ("Europe", "Did you mean "),  # a directory of them
+        ("Qqqq", 'Write one such as "Europe/Berlin"'),
+    ],
+)
+def test_a_time_zone_that_this_machine_does_not_know(zone: str, way_out: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(text(8000) + f'time_zone = "{zone}"\n', "grid.toml")
+    known = zoneinfo.available_timezones()
+    if not known:
+        pytest.skip("this machine knows no time zones at all: apt install tzdata")
+    said = f"node.time_zone: this machine knows no {zone!r}, and takes UTC. {way_out}"
+    told = doubts(config)
+    assert told == [] if way_out is None else told[0].startswith(said)
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    assert doubts(config) == []  # another machine may know it
 
 
 def test_grid_check_says_it_and_finds_the_file_fine(tmp_path: Path) -> None:

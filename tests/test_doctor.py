@@ -177,6 +177,25 @@ def test_a_clock_that_was_never_set(monkeypatch, alone):
     assert "1970-01-01" in finding.text
 
 
+@pytest.mark.parametrize(
+    ("error", "ok", "says", "fix"),
+    [
+        (PermissionError(13, "Permission denied"), None, "this user may not see", "sudo grid doctor"),
+        (ValueError("pending is damaged"), False, "pending is damaged", "grid join --bundle FILE"),
+        (OSError(5, "Input/output error"), False, "Input/output error", "grid join --bundle FILE"),
+    ],
+)
+def test_keys_that_cannot_be_read_are_a_finding(alone, monkeypatch, error, ok, says, fix):
+    def read(config):
+        raise error
+
+    monkeypatch.setattr(doctor.closed, "is_closed", read)
+    (found,) = doctor._mode(root.load(alone()), None)
+    assert found.ok is ok
+    assert says in found.text
+    assert found.fix.startswith(fix)
+
+
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
 

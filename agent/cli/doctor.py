@@ -171,7 +171,15 @@ def _power(config: Config, agent: Agent) -> Iterator[Finding]:
 
 
 def _mode(config: Config, agent: Agent) -> Iterator[Finding]:
-    if closed.is_closed(config):
+    try:
+        member = closed.is_closed(config)
+    except PermissionError as error:
+        yield Finding("mode", None, f"whether it is open or closed this user may not see: {error}", "sudo grid doctor")
+        return
+    except (OSError, ValueError) as error:
+        yield Finding("mode", False, f"the keys of this node cannot be read: {error}", "grid join --bundle FILE   # of: grid admit")
+        return
+    if member:
         yield from _closed(config)
     elif config.network.closed:
         yield Finding(
