@@ -6,14 +6,14 @@ every node learns of each how much of its *changes* the slack meter sees, and pl
 
 Source of the rule: Widrow and Hoff 1960, Adaptive switching circuits (least mean squares, normalised). One equation in a window
 for all together, so that nobody is blamed for what only changed beside another's lie. A tenfold load that changes all the time is
-doubted after some twenty minutes. One that tells a neighbour's changes on top of its own can have that neighbour doubted instead:
+doubted after some forty minutes. One that tells a neighbour's changes on top of its own can have that neighbour doubted instead:
 its watts are in the closure then, as those of a silent node are.
 """
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-WINDOW_S = 60  # means over so long are compared: what records lag behind each other is little beside it
+WINDOW_S = 120  # means over so long are compared: what records and slow meters lag behind is little beside it
 LAGS = 2  # ... and over so many times the known delay of messages more
 RATE_PM = 100  # how far one equation goes, thousandths
 NOISE_W = 200  # smaller changes of all together teach little

@@ -20,21 +20,21 @@ class World:
         self.doubt, self.now, self.moved = Doubt(lag_s), 0.0, []
 
     def true(self):
-        """What everybody really takes, as the table of a new second."""
+        """What everybody really takes, two seconds later."""
         for id_ in self.ids:
-            if self.random.random() < 0.02:
+            if self.random.random() < 0.04:
                 self.loads_w[id_] = self.random.choice((300, 1000, 2500))
         self.past.append({id_: -w - self.random.randrange(50) for id_, w in self.loads_w.items()})
         return self.past[-1]
 
     def run(self, minutes, tell=lambda nets: nets, slack=lambda slack_w: slack_w, away=()):
         """`tell` makes what is told of what is true."""
-        for _ in range(minutes * 60):
+        for _ in range(minutes * 30):
             self.true()
-            late = {id_: self.past[-1 - min(len(self.past) - 1, k * self.lag_s // 2)][id_] for k, id_ in enumerate(self.ids)}
+            late = {id_: self.past[-1 - min(len(self.past) - 1, k * self.lag_s // 4)][id_] for k, id_ in enumerate(self.ids)}
             nets = {id_: w for id_, w in tell(late).items() if id_ not in away}
             self.moved.append(self.doubt.step(nets, slack(-sum(self.past[-1].values())), self.ids, self.now))
-            self.now += 1.0
+            self.now += 2.0
         return self
 
     @property
@@ -52,23 +52,23 @@ def tenfold(id_):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_tenfold_meter_counts_with_a_tenth_and_nobody_else_less(seed):
-    world = World(seed).run(60, tenfold("c"))
+    world = World(seed).run(120, tenfold("c"))
     assert world.doubted.keys() == {"c"}
     assert world.doubted["c"] == pytest.approx(WHOLE / 10, rel=0.3)
     assert max(part for id_, part in world.unseen.items() if id_ != "c") < DOUBT // 2
 
 
 def test_it_is_mended_and_believed_again():
-    world = World(1).run(60, tenfold("c"))
+    world = World(1).run(120, tenfold("c"))
     assert world.doubted
-    assert world.run(120).doubted == {}
+    assert world.run(240).doubted == {}
     assert world.unseen["c"] < DOUBT // 2
 
 
 def test_a_meter_wired_backwards_counts_nothing():
-    world = World(2).run(120, lambda nets: {**nets, "b": -nets["b"]})
+    world = World(2).run(240, lambda nets: {**nets, "b": -nets["b"]})
     assert world.doubted.keys() == {"b"}
-    assert world.doubted["b"] < WHOLE // 20
+    assert 0 <= world.doubted["b"] < WHOLE // 20
 
 
 @pytest.mark.parametrize("lag_s", [0, 6, 20])
@@ -89,27 +89,27 @@ def test_one_that_tells_a_neighbours_changes_too_drags_at_most_that_neighbour_al
 
 
 def test_where_most_are_doubted_it_is_the_slack_meter():
-    world = World(4).run(180, slack=lambda slack_w: -slack_w)
+    world = World(4).run(360, slack=lambda slack_w: -slack_w)
     assert min(world.unseen.values()) > DOUBT
     assert world.doubted == {}
-    world = World(4, nodes=3).run(180, slack=lambda slack_w: 0)
+    world = World(4, nodes=3).run(360, slack=lambda slack_w: 0)
     assert min(world.unseen.values()) > DOUBT
     assert world.doubted == {}
 
 
 def test_of_two_one_may_be_doubted():
-    assert World(5, nodes=2).run(60, tenfold("b")).doubted.keys() == {"b"}
+    assert World(5, nodes=2).run(120, tenfold("b")).doubted.keys() == {"b"}
 
 
 def test_constant_loads_that_nobody_knows_are_no_lie():
-    assert World(6).run(60, slack=lambda slack_w: slack_w + 3000).doubted == {}
+    assert World(6).run(120, slack=lambda slack_w: slack_w + 3000).doubted == {}
 
 
 def test_noise_of_somebody_unknown_is_nobodys():
-    """A house without an agent, with loads as large as all others'."""
+    """A workshop without an agent, with loads ten times as large as all others'."""
     world, more = World(7), random.Random(8)
-    for _ in range(120):
-        unknown_w = more.choice((0, 2000, 4000))
+    for _ in range(240):
+        unknown_w = more.choice((0, 20_000, 40_000))
         assert world.run(1, slack=lambda slack_w, w=unknown_w: slack_w + w).doubted == {}
 
 
@@ -123,20 +123,56 @@ def test_who_was_not_there_all_the_time_is_not_judged():
     assert doubt.unseen.keys() == {"a"}
 
 
+def test_who_comes_or_returns_has_not_changed():
+    doubt = Doubt(0)
+    for second in range(8 * WINDOW_S):
+        window = second // WINDOW_S
+        there = {"b": -50_000 if window < 5 else -9000} if window in (2, 3, 6, 7) else {}
+        doubt.step({"a": -1000, **there}, 1000, ("a", "b"), second)
+    assert doubt.unseen == {}
+
+
+def test_what_is_finer_than_the_slack_meter_tells_is_believed():
+    doubt = Doubt(0)
+    for second in range(60 * WINDOW_S):
+        doubt.step({"a": -40 * (second // WINDOW_S % 2), "b": -1000}, 1000, ("a", "b"), second)
+    assert doubt.believed("ab") == {}
+
+
+def test_little_changes_teach_little():
+    """A slack meter with a class: 1 % of 20 kW is no house's fault."""
+    doubt, more = Doubt(0), random.Random(1)
+    for window in range(200):
+        house_w, error_w = more.choice((-25, 25)), more.choice((-100, 100))
+        for second in range(WINDOW_S):
+            doubt.step({"a": house_w, "b": -1000}, 20_000 - house_w + error_w, ("a", "b"), window * WINDOW_S + second)
+    assert doubt.believed("ab") == {}
+
+
+def test_what_is_known_to_come_late_makes_the_windows_longer():
+    for lag_s in (0, 45):
+        doubt = Doubt(lag_s)
+        window_s = WINDOW_S + 2 * lag_s
+        for second in range(3 * window_s):
+            doubt.step({"a": -1000}, 0, "a", second)
+        assert doubt.begun_s == 2 * window_s
+
+
 def test_after_a_silence_the_windows_begin_anew():
     doubt = Doubt(0)
-    for second in [*range(130), *range(1000, 1110)]:
+    for second in [*range(2 * WINDOW_S + 10), *range(1000, 1000 + 2 * WINDOW_S)]:
         doubt.step({"a": -1000 if second > 500 else 0}, 0, ("a",), second)
     assert doubt.unseen == {}
     assert doubt.before is not None
-    doubt.step({"a": -5000}, 0, ("a",), 1120)
+    for second in range(1000 + 2 * WINDOW_S, 1010 + 3 * WINDOW_S):
+        doubt.step({"a": -5000}, 0, ("a",), second)
     assert doubt.unseen["a"] > 0
 
 
 def test_what_is_believed_less_is_told_once_and_exactly():
-    world = World(9).run(60, tenfold("c"))
+    world = World(9).run(120, tenfold("c"))
     last = world.past[-1]["c"] * 10
-    assert 0 < len([w for w in world.moved if w]) < 60
+    assert 0 < len([w for w in world.moved if w]) < 60  # once a window of two minutes
     crossing = next(w for w in world.moved if w)
     assert crossing > 0  # a load of which less is believed
     told = {id_: w * (10 if id_ == "c" else 1) for id_, w in world.past[-1].items()}
@@ -149,11 +185,11 @@ def test_what_is_believed_less_is_told_once_and_exactly():
 
 
 def test_who_left_is_forgotten():
-    world = World(10).run(60, tenfold("c"))
-    world.run(3, away="c")
+    world = World(10).run(120, tenfold("c"))
+    world.run(5, away="c")
     assert "c" in world.doubt.unseen  # silent, and known still
     world.ids = ("a", "b", "d")
-    world.run(3)
+    world.run(5)
     assert "c" not in world.doubt.unseen
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.dispatch import NONE, Flex, Settings, Share, dispatch
+from agent.doubt import WINDOW_S
 from agent.guards import BACK_S, REVERT_S, Closure, Guards, Reversion, View, config_digest
 
 OPEN3 = (False, False, False, True)
@@ -241,7 +242,7 @@ def test_whoever_is_doubted_is_planned_with_the_part_that_the_slack_meter_sees()
     assert verdict.share == Share(NONE, 0, None)  # 10 + 90 W wanted instead of 1000
     assert verdict.closure_w == 0
     # the slack meter gives 390 and b 100, and a takes 49 by this: the rest somebody else does
-    for second in range(101, 158):
+    for second in range(101, 158):  # inside one window
         verdict = node.step(view(), "a", DAY, "island", float(second))
     assert 180 < verdict.closure_w <= 200  # at most half of what is known
     silent = node.step(view(aged("a", 61.0)), "a", DAY, "island", 158.0)
@@ -252,8 +253,8 @@ def test_what_is_no_longer_believed_leaves_the_closure_at_once_and_never_turns_i
     node = guards()
     node.doubt.unseen["a"] = 599_999
     closures = []
-    for second in range(100, 221):
-        told = {"a": -4900 if second < 160 else -9800, "b": 100, "f": 0}  # ten times 490, and more
+    for second in range(100, 101 + 2 * WINDOW_S):
+        told = {"a": -4900 if second <= 100 + WINDOW_S else -9800, "b": 100, "f": 0}  # ten times 490, and more
         verdict = node.step(view(nets=told), "a", DAY, "island", float(second))
         closures.append((verdict.closure_w, *verdict.doubted.values()))
     assert closures[-2][0] < -490  # at most half of what is known
