@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from bench_desk import HOST, Client, Desk, Meter
+from live import free_ports
 
 from agent import control, root
 from agent.broker import Broker, Process
-from agent.cli.sample import Graph, free_ports, toml_file
+from agent.cli.sample import Graph, toml_file
 from agent.events import Bridge
 
 ROOT = Path(__file__).parent.parent

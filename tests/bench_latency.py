@@ -14,9 +14,9 @@ from pathlib import Path
 
 from bench import Bench, Node, Report, bare, end, grow, main, progress, quantile
 from bench_desk import HOST, Client, Desk
+from live import free_ports
 
 from agent import wire
-from agent.cli.sample import free_ports
 from agent.events import Bridge
 from agent.price import mmr
 

@@ -7,9 +7,9 @@ import time
 
 from bench import Bench, Node, bare, main, progress, rss_mb
 from bench_desk import HOST, Client
+from live import free_ports
 
 from agent import wire
-from agent.cli.sample import free_ports
 from agent.events import Bridge
 
 CROSS_S = 60.0  # at the most
