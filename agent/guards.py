@@ -35,7 +35,7 @@ class View:
     """What one node knows when it plans."""
 
     table: Mapping[str, tuple[Flex, float]]  # id -> what it offers, age of the record in s
-    nets: Mapping[str, int]  # id -> measured net_w of the same record, without the slack unit itself
+    nets: Mapping[str, int]  # id -> measured net_w of the same record, without the slack unit itself; where it is known
     digests: Mapping[str, str]  # id -> digest of its configuration; one that is not there counts as other
     heard: int
     nodes: int
@@ -153,9 +153,10 @@ class Guards:
 
     def _doubted(self, view: View, alike: Mapping[str, tuple[Flex, float]], now: float) -> dict[str, int]:
         """Who counts less than it tells."""
-        near = {node: view.nets.get(node, 0) for node, (_, age_s) in alike.items() if age_s <= self._reach_s}
+        near = [node for node, (_, age_s) in alike.items() if age_s <= self._reach_s]
+        nets = {node: view.nets[node] for node in near if node in view.nets}
         slack_w = sum(flex.slack_w or 0 for flex, _ in alike.values())
-        self.closure.give(self.doubt.step(near, slack_w, view.table, now))
+        self.closure.give(self.doubt.step(nets, slack_w, view.table, now))
         return self.doubt.believed(near)
 
     @property

@@ -21,7 +21,7 @@ class Known:
     """What one node's newest record says, as far as it can be planned with."""
 
     flex: Flex
-    net_w: int  # without the unit that forms the grid
+    net_w: int | None  # without the unit that forms the grid; None: its account is not known
     digest: str
     kind: str | None  # of the feeder that it has
     day: int | None = None  # by its clock; only where the feeder is, since all take it from there
@@ -47,8 +47,8 @@ class Zone:
             return
         if not (offer.possible(state) and offer.believed(said, state.rated_w)):
             return
-        net_w = state.net_w or 0
-        if said.kind == "generator" and state.net_w is not None:
+        net_w = state.net_w
+        if said.kind == "generator" and net_w is not None:
             net_w -= said.slack_w or 0
         known = Known(offer.offered(said), net_w, said.digest, said.kind, _day(state.at) if said.kind is not None else None)
         self.known[node] = known
@@ -79,7 +79,7 @@ class Zone:
         """For agent/guards.py, of the nodes in `ages` (s since each was last heard)."""
         there = {node: (self.known[node], age_s) for node, age_s in ages.items()}
         table = {node: (known.flex, age_s) for node, (known, age_s) in there.items()}
-        nets = {node: known.net_w for node, (known, _) in there.items()}
+        nets = {node: known.net_w for node, (known, _) in there.items() if known.net_w is not None}
         return View(table, nets, {node: known.digest for node, (known, _) in there.items()}, heard, nodes, hz)
 
 

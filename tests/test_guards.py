@@ -249,6 +249,14 @@ def test_whoever_is_doubted_is_planned_with_the_part_that_the_slack_meter_sees()
     assert silent.doubted == {}
 
 
+def test_a_node_whose_account_comes_and_goes_is_not_doubted_for_it():
+    node = guards()
+    for second in range(100, 100 + 30 * WINDOW_S):
+        known = second // WINDOW_S % 2
+        verdict = node.step(view(nets=NETS if known else {"b": 100, "f": 0}), "a", DAY, "island", float(second))
+        assert verdict.doubted == {}
+
+
 def test_what_is_no_longer_believed_leaves_the_closure_at_once_and_never_turns_it_round():
     node = guards()
     node.doubt.unseen["a"] = 599_999

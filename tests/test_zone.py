@@ -44,7 +44,7 @@ def test_liars_and_clones_do_not_count():
     zone.hear("c", state(-12_001, flex(100, 0, 0, 0)))
     assert zone.known == {}
     zone.hear("d", state(None, flex(100, 0, 0, 0)))
-    assert [known.net_w for known in zone.known.values()] == [0]
+    assert [known.net_w for known in zone.known.values()] == [None]
 
 
 def test_the_unit_that_forms_the_grid_is_no_part_of_its_houses_net():
@@ -54,7 +54,7 @@ def test_the_unit_that_forms_the_grid_is_no_part_of_its_houses_net():
     zone.hear("a", state(1500, flex(firm_w=5000, kind="generator")))  # its meter says nothing now
     assert zone.known["a"].net_w == 1500
     zone.hear("a", state(None, FED, quality="absent"))  # its house's meter failed: nobody takes what the unit gives
-    assert (zone.known["a"].net_w, zone.known["a"].flex.slack_w) == (0, 2000)
+    assert (zone.known["a"].net_w, zone.known["a"].flex.slack_w) == (None, 2000)
     zone.hear("a", state(-500, TIED))  # a coupling is in nobody's account
     assert (zone.known["a"].net_w, zone.known["a"].flex.slack_w) == (-500, 2000)
 
