@@ -28,6 +28,7 @@ AGENT = [
     "follow",
     "gone",
     "growth",
+    "doubt",
     "guards",
     "hear",
     "isle",
