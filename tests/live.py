@@ -233,7 +233,7 @@ class Node:
             self.start_meter()
         self.start_agent()
         if broker and not self.shared:
-            wait_until((self.folder / "mosquitto.conf").exists, 30, "the agent writes its broker's configuration")
+            wait_until((self.folder / "mosquitto.conf").exists, 10, "the agent writes its broker's configuration")
             self.start_broker()
         return self
 
