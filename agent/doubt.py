@@ -10,8 +10,9 @@ doubted after some forty minutes. One that tells a neighbour's changes on top of
 its watts are in the closure then, as those of a silent node are.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 WINDOW_S = 120  # means over so long are compared: what records and slow meters lag behind is little beside it
 LAGS = 2  # ... and over so many times the known delay of messages more
@@ -27,7 +28,7 @@ class Doubt:
 
     lag_s: int
     unseen: dict[str, int] = field(default_factory=dict)
-    begun_s: float | None = None  # of this window
+    begun_s: float = -inf  # of this window
     steps: int = 0
     slack_w: int = 0  # summed over the steps
     sums: dict[str, tuple[int, int]] = field(default_factory=dict)  # id -> watts, steps
@@ -38,14 +39,14 @@ class Doubt:
         it; `known`: whose past is kept. Returns how many W more are believed from now on, which is 0 inside a window.
         """
         window_s = WINDOW_S + LAGS * self.lag_s
-        if self.begun_s is None or now - self.begun_s > 2 * window_s:
+        if now - self.begun_s > 2 * window_s:
             self.before = None
             self._begin(now)
         self.steps, self.slack_w = self.steps + 1, self.slack_w + slack_w
         for node, net_w in nets.items():
             sum_w, steps = self.sums.get(node, (0, 0))
             self.sums[node] = sum_w + net_w, steps + 1
-        if self.begun_s is None or now - self.begun_s < window_s:
+        if now - self.begun_s < window_s:
             return 0
         was_w = self._left_w(nets)
         means = {node: sum_w // steps for node, (sum_w, steps) in self.sums.items() if steps == self.steps}
@@ -58,9 +59,8 @@ class Doubt:
         self._begin(now)
         return self._left_w(nets) - was_w
 
-    def believed(self, heard: Iterable[str]) -> dict[str, int]:
+    def believed(self, heard: Collection[str]) -> dict[str, int]:
         """Who counts less, with how many millionths. Where that were more than half of all, the slack meter is the odd one."""
-        heard = list(heard)
         less = {node: WHOLE - self.unseen[node] for node in heard if self.unseen.get(node, 0) >= DOUBT}
         return less if 2 * len(less) <= len(heard) else {}
 

@@ -15,7 +15,7 @@ class Doubts:
     def __init__(self, nodes: int, lag_s: int) -> None:
         self._window_s = WINDOW_S + LAGS * lag_s
         self.unseen: Ints = np.zeros((nodes, nodes), dtype=np.int64)
-        self._begun_s: Floats = np.full(nodes, np.nan)
+        self._begun_s: Floats = np.full(nodes, -np.inf)
         self._steps: Ints = np.zeros(nodes, dtype=np.int64)
         self._slack_w: Ints = np.zeros(nodes, dtype=np.int64)
         self._sums: Ints = np.zeros((nodes, nodes, 2), dtype=np.int64)  # watts, steps
@@ -26,7 +26,7 @@ class Doubts:
 
     def step(self, rows: NDArray[np.intp], net: Ints, near: Flags, slack_w: Ints, now: float) -> Ints:
         """`net` and `near` [r, n]: what each supplies, and whether it is heard now. How many W more each believes from now on."""
-        anew = ~(now - self._begun_s[rows] <= 2 * self._window_s)
+        anew = now - self._begun_s[rows] > 2 * self._window_s
         self._had[rows[anew]] = False
         self._begin(rows[anew], now)
         self._steps[rows] += 1
