@@ -12,7 +12,7 @@ from typing import NamedTuple
 from floods import broken_packets, flood, flood_by_broker, inboxes, invented, loris, oversized
 from foes import Foe
 from forgeries import AGAIN, APART_S, COMMANDS, EVERY, WATTS, Write, above, everywhere, kinds, say_all, view
-from live import admit
+from live import admit, wait_until
 from scene import FOE, Scene, Watch
 
 from agent import wire
@@ -159,15 +159,15 @@ def revoked(scene: Scene, watch: Watch) -> str:
 def replay(scene: Scene, watch: Watch) -> None:
     """All that b ever signed, from its birth on, and as if of last week, by the sibling and by the broker."""
     broker = scene.link()
-    assert scene.tape is not None
-    tape = [(message.topic, message.payload) for message in scene.tape.heard]
+    heard = scene.tape.heard if scene.tape is not None else []
+    wait_until(lambda: len(heard) > 2, 10, "b tells its state again, and its first one is old")
+    tape = [(message.topic, message.payload) for message in heard]
     if scene.closed:
         b = Member.load(scene.b.trust)
         assert b is not None
         for version in range(1, scene.a.status()["nodes"]["b"]["version"]):
             topic = "grid/node/b/state"
             tape.append((topic, scene.sign(topic, {**WATTS, "at": "2026-11-15T00:00:00Z", "version": version}, b)))
-    assert len(tape) > 2
     with scene.sibling() as foe:
         for topic, payload in tape:
             for place in everywhere(topic):

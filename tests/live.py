@@ -140,7 +140,7 @@ class Tap:
     ) -> None:
         """`trust`: come by TLS with the certificate that lies there."""
         self.heard: list[Message] = []
-        self._whole, self._joined = Event(), Event()
+        self._whole, self._joined, self._subscribed = Event(), Event(), Event()
         self._in = False
         self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         if trust is not None:
@@ -152,6 +152,7 @@ class Tap:
         client.max_queued_messages_set(0)
         client.on_message = self._on_message
         client.on_connect = self._on_connect
+        client.on_subscribe = lambda *_: self._subscribed.set()
         try:
             client.connect("127.0.0.1", port)
         except OSError:
@@ -161,8 +162,9 @@ class Tap:
         if not self._joined.wait(5) or not self._in:
             self.close()
             raise Refused(f"the broker on port {port} does not let us in")
-        for one in filters:
-            client.subscribe(one, options=SubscribeOptions(qos=0))
+        if filters:
+            client.subscribe([(one, SubscribeOptions(qos=0)) for one in filters])
+            assert self._subscribed.wait(10), "the broker does not answer"  # what others say from now on is heard
         # always retained, and asked for last: when it comes, all retained messages before it have come
         client.subscribe("$SYS/broker/version", options=SubscribeOptions(qos=0))
 
@@ -193,7 +195,7 @@ class Tap:
 
     def _let_go(self) -> None:
         """Without this circle paho closes its own pair of sockets at once, and not when the collector comes and warns of them."""
-        self._client.on_message = self._client.on_connect = None
+        self._client.on_message = self._client.on_connect = self._client.on_subscribe = None
 
     def __enter__(self) -> "Tap":
         return self

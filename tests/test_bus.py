@@ -263,7 +263,10 @@ RUBBISH = {
 def test_rubbish_changes_nothing_and_is_counted_and_shown(grid):
     a, b = nodes = grid.network(a=-500, b=1200)
     before = grid.agree(nodes, 700, 2)
-    held = set(a.held("grid/#", "$grid/#"))
+    echoes = {f"$grid/in/b/{one}" for one in ("a/state", "a/info", "b/state", "b/info", "network/tariff")}  # they come last
+    held = wait_until(
+        lambda: echoes <= (held := set(a.held("grid/#", "$grid/#"))) and held, 10, lambda: a.held("grid/#", "$grid/#")
+    )
     topics = ["grid/node/b/state", "$grid/in/b/b/state", "grid/network/tariff"]
     wrong = [
         "grid/node/B!/state",

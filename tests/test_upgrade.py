@@ -34,7 +34,7 @@ class Machine:
         self.running("1")
 
     def command(self, *words: str) -> list[str]:
-        options = ["--root", str(self.root), "--systemctl", str(self.systemctl), "--patience", "2.5", "--steady", "0.6"]
+        options = ["--root", str(self.root), "--systemctl", str(self.systemctl), "--patience", "8", "--steady", "0.6"]
         return [*UPGRADE, *words, *options]
 
     def upgrade(self, *words: str) -> "subprocess.CompletedProcess[str]":
