@@ -12,7 +12,8 @@ from typing import NamedTuple
 from floods import broken_packets, flood, flood_by_broker, inboxes, invented, loris, oversized
 from foes import Foe
 from forgeries import AGAIN, APART_S, COMMANDS, EVERY, WATTS, Write, above, everywhere, kinds, say_all, view
-from live import admit, wait_until
+from live import admit
+from patience import wait_until
 from scene import FOE, Scene, Watch
 
 from agent import wire

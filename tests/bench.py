@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_desk import HOST, Client, Desk, Meter
-from live import free_ports
+from ports import free_ports
 
 from agent import control, root
 from agent.broker import Broker, Process

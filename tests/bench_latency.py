@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import Bench, Node, Report, bare, end, grow, main, progress, quantile
 from bench_desk import HOST, Client, Desk
-from live import free_ports
+from ports import free_ports
 
 from agent import wire
 from agent.events import Bridge

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import Bench, bare, cpu_s, end, main, progress
 from bench_desk import HOST, Client, Meter
 from bench_node import agent_cpu, best, loop_cpu
-from live import free_ports
+from ports import free_ports
 from sml_telegrams import RICH
 from telegrams import NETHERLANDS_5, STANDARD
 

@@ -7,7 +7,7 @@ import time
 
 from bench import Bench, Node, bare, main, progress, rss_mb
 from bench_desk import HOST, Client
-from live import free_ports
+from ports import free_ports
 
 from agent import wire
 from agent.events import Bridge

@@ -19,7 +19,9 @@ from typing import Any
 from bench import Bench, Report, cpu_s, main, progress, quantile, rss_mb
 from desk import UNIX_S, info, settings, state
 from foes import Foe, publish
-from live import Grid, Node, Tap, wait_until
+from live import Grid, Node
+from patience import wait_until
+from tap import Tap
 
 from agent import authority, closed, root
 from agent.broker import version

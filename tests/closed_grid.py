@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from foes import Foe, publish
-from live import Grid, Node, Tap, admit
+from live import Grid, Node, admit
+from tap import Tap
 
 WATTS = {"a": -500, "b": 1200, "c": -70, "d": 300}
 NET_W = sum(WATTS.values())

@@ -3,23 +3,19 @@
 GRID_MOSQUITTO names another Mosquitto to test with; its directory comes first in the PATH of everything started here.
 """
 
-import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from patience import wait_until
+from ports import free_ports
+from tap import Tap
 
 from agent import authority, bundle, control
 from agent.broker import Process
@@ -38,66 +34,6 @@ for name in ("GRID_CONFIG", "COLUMNS", "NO_COLOR", "JOURNAL_STREAM", "NOTIFY_SOC
     os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = str(ROOT)
 GRID = (sys.executable, "-m", "agent")
-
-
-def ticks() -> tuple[int, int]:
-    """All ticks of all processors since the start, idle ones too, and those of them that the hypervisor gave to others
-    (proc_stat(5), steal)."""
-    try:
-        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    except OSError:
-        return 0, 0
-    return sum(map(int, words)), int(words[7])
-
-
-def share(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """What part of the time between them this machine had, a tenth at least."""
-    every, stolen = (new - old for new, old in zip(after, before, strict=True))
-    return max(0.1, 1 - stolen / every) if every > 0 else 1.0
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
-    """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time.
-
-    What other guests of a virtual machine's host take of its time does not count.
-    """
-    began_s, before = time.monotonic(), ticks()
-    while True:
-        value = condition()
-        if value:
-            return value
-        if (time.monotonic() - began_s) * share(before, ticks()) > seconds:
-            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
-        time.sleep(0.05)
-
-
-PORTS = 3_000  # for each worker of a run; of several runs at once each begins somewhere else
-_next = random.randrange(PORTS)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    return [free_range(1) for _ in range(count)]
-
-
-def free_range(count: int) -> int:
-    """The first of so many free ports in a row; none comes again soon.
-
-    They lie below those that a system hands out for outgoing connections (Linux: from 32768): some client of a test that runs
-    beside this one would take one of them between our look and our use.
-    """
-    global _next
-    low = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4 * PORTS
-    while True:
-        first = low + (_next if _next + count <= PORTS else 0)
-        _next = first + count - low
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return first
 
 
 def alive(pid: int) -> bool:
@@ -120,88 +56,6 @@ def pid_in(path: Path) -> int | None:
 def rss_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
-
-
-class Message(NamedTuple):
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-class Refused(AssertionError):
-    """A broker let somebody in at the door, and no further."""
-
-
-class Tap:
-    """A stranger at a broker: hears what it asks for, says what it likes."""
-
-    def __init__(
-        self, port: int, *filters: str, trust: Path | None = None, user: str = "", password: str | None = None, client_id: str = ""
-    ) -> None:
-        """`trust`: come by TLS with the certificate that lies there."""
-        self.heard: list[Message] = []
-        self._whole, self._joined, self._subscribed = Event(), Event(), Event()
-        self._in = False
-        self._client = client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        if trust is not None:
-            client.tls_set(str(trust / "ca.pem"), str(trust / "node.pem"), str(trust / "node.key"))
-            client.tls_insecure_set(True)
-        if user:
-            client.username_pw_set(user, password)
-        client.max_inflight_messages_set(200)
-        client.max_queued_messages_set(0)
-        client.on_message = self._on_message
-        client.on_connect = self._on_connect
-        client.on_subscribe = lambda *_: self._subscribed.set()
-        try:
-            client.connect("127.0.0.1", port)
-        except OSError:
-            self._let_go()
-            raise
-        client.loop_start()
-        if not self._joined.wait(5) or not self._in:
-            self.close()
-            raise Refused(f"the broker on port {port} does not let us in")
-        if filters:
-            client.subscribe([(one, SubscribeOptions(qos=0)) for one in filters])
-            assert self._subscribed.wait(10), "the broker does not answer"  # what others say from now on is heard
-        # always retained, and asked for last: when it comes, all retained messages before it have come
-        client.subscribe("$SYS/broker/version", options=SubscribeOptions(qos=0))
-
-    def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._in = not reason.is_failure
-        self._joined.set()
-
-    def _on_message(self, client: Client, data: Any, message: Any) -> None:
-        if message.topic == "$SYS/broker/version":
-            self._whole.set()
-        else:
-            self.heard.append(Message(message.topic, bytes(message.payload), bool(message.retain)))
-
-    def retained(self) -> list[Message]:
-        """What the broker held of the filters when we came."""
-        assert self._whole.wait(10), "the broker does not answer"
-        return [message for message in self.heard if message.retained]
-
-    def say(self, topic: str, payload: bytes | str, retain: bool = True, qos: int = 1) -> None:
-        done = self._client.publish(topic, payload, qos=qos, retain=retain)
-        if qos:
-            done.wait_for_publish(20)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Without this circle paho closes its own pair of sockets at once, and not when the collector comes and warns of them."""
-        self._client.on_message = self._client.on_connect = self._client.on_subscribe = None
-
-    def __enter__(self) -> "Tap":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Node:
@@ -303,7 +157,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """The agent's own account; {} while it does not answer."""
         try:
-            body: dict[str, Any] = json.loads(control.ask(self.folder, "status", wait_s=3.0))
+            body: dict[str, Any] = json.loads(control.ask(self.folder, "status"))
         except control.Unreachable:
             return {}
         return body

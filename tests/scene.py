@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from foes import FakeBroker, Foe
-from live import Grid, Node, Tap, admit, free_ports, rss_mb, wait_until
+from live import Grid, Node, admit, rss_mb
+from patience import wait_until
+from ports import free_ports
+from tap import Tap
 
 from agent import seal
 from agent.notary import Authority

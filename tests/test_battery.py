@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from gateway import served
-from live import wait_until
+from patience import wait_until
 
 from drivers import battery as driver
 from drivers.battery import Battery

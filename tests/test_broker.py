@@ -11,7 +11,10 @@ import sys
 import time
 
 import pytest
-from live import Tap, alive, free_ports, pid_in, wait_until
+from live import alive, pid_in
+from patience import wait_until
+from ports import free_ports
+from tap import Tap
 
 from agent import authority, broker, broker_conf
 from agent.broker import RELOADS, Broker, Closed, Process

@@ -7,9 +7,12 @@ import sys
 import threading
 
 import pytest
-from live import SETTLE_S, Grid, Tap, free_ports, pid_in, rss_mb, wait_until
+from live import SETTLE_S, Grid, pid_in, rss_mb
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+from patience import wait_until
+from ports import free_ports
+from tap import Tap
 
 from agent.broker import Broker, Process
 from agent.bus import INFLIGHT, KEEP_BYTES, Bus, fetch

@@ -10,7 +10,8 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from live import GRID, ROOT, Grid, cli, wait_until
+from live import GRID, ROOT, Grid, cli
+from patience import wait_until
 
 from agent import root
 from agent.cli.main import COMMANDS, grid

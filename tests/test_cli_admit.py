@@ -11,7 +11,9 @@ import subprocess
 import time
 
 import pytest
-from live import GRID, Grid, cli, free_ports, wait_until
+from live import GRID, Grid, cli
+from patience import wait_until
+from ports import free_ports
 from test_cli_audit import run
 
 from agent import authority, bundle, control, seal

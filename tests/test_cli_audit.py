@@ -1,77 +1,22 @@
-"""grid audit over ledgers made by hand: entries, corrections, totals, what does not come out, and two stores compared."""
+"""grid audit over ledgers made by hand: entries, corrections, totals, and what does not come out."""
 
 import json
 import re
 import sqlite3
 from contextlib import closing
-from inspect import signature
 
 import msgspec
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
+from audited import AGAIN, BEFORE, FIRST, LATE, OLD, ROWS, SECOND, TODAY, K, Node, slot
 from test_cli import in_window
 
-from agent import audit as core
-from agent.accounts import digest, entries, revise, settle
-from agent.cli.main import grid
+from agent.accounts import digest, entries, revise
 from agent.isle import Want
-from agent.ledger import Ledger
-from agent.wire import Rates
-
-DAY = 20_780
-M = DAY * 86_400
-TODAY, BEFORE = "2026-11-23", "2026-11-22"
-K = M // 900
-RATES = Rates(import_u=300_000, export_u=80_000, floor_u=80_000, cap_u=300_000, currency="EUR", slot_s=900, rule="mmr")
-
-
-def slot(number, uses, zone="main", wants=None, rates=RATES, **keys):
-    return msgspec.structs.replace(settle(K + number, zone, uses, rates, wants), **keys)
-
-
-# 400 met at 0.19, 600 from outside at 0.30: buyers (76 + 180) / 1000 = 0.256
-FIRST = slot(0, {"oak": (1000, 0), "mill": (0, 400)}, missing={"elm": "no record"}, flags={"mill": "clock"})
-# 1 met, 2 from outside: (0.19 + 0.60) / 3 = 0.26333…, up
-SECOND = slot(1, {"oak": (3, 0), "mill": (0, 1)}, missing={"elm": "no record"})
-# 2 met, 1 from outside: (0.38 + 0.30) / 3 = 0.22666…, up
-AGAIN = revise(SECOND, slot(1, {"oak": (3, 0), "mill": (0, 1), "elm": (0, 1)}), K + 5)
-OLD = slot(-100, {"oak": (100, 0)})  # 23:00 two days before
-LATE = revise(OLD, slot(-100, {"oak": (100, 0), "mill": (0, 100)}), K + 1)  # final since 00:00, so booked at 00:15
-ROWS = [OLD, FIRST, SECOND, AGAIN, LATE]
-
-
-def run(*words):
-    """One command in this process, its stderr apart (click before 8.2 has to be told so)."""
-    apart = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
-    return CliRunner(**apart).invoke(grid, words)
 
 
 @pytest.fixture
 def node(tmp_path):
     return Node(tmp_path)
-
-
-class Node:
-    def __init__(self, folder, rows=ROWS, id_="oak"):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.config = folder, str(folder / "grid.toml")
-        (folder / "grid.toml").write_text(f'[node]\nid = "{id_}"\nrated_w = 1000\n[state]\ndir = "."\n')
-        if rows is not None:
-            with closing(Ledger(folder)) as ledger:
-                assert (ledger.open(), ledger.write(rows, M + 3 * 86_400)) == ("", "")
-
-    def audit(self, *words, code=0):
-        done = run("audit", "-c", self.config, *words)
-        assert done.exit_code == code, (done.stdout, done.stderr, done.exception)
-        assert "Traceback" not in done.stderr
-        if code == 0:
-            assert done.stderr == ""
-        return done
-
-    def json(self, *words, code=0):
-        return json.loads(self.audit("--json", *words, code=code).stdout)
 
 
 def test_the_rows_are_what_they_are_meant_to_be():
@@ -281,82 +226,6 @@ def test_wrong_words(node):
         node.audit(*words)
 
 
-# two stores
-
-
-def other(tmp_path, rows, day=TODAY):
-    path = tmp_path / "mill.json"
-    path.write_text(Node(tmp_path / "mill", rows, "mill").audit("--day", day, "--json").stdout)
-    return str(path)
-
-
-def test_stores_that_are_alike(node, tmp_path):
-    path = other(tmp_path, [*ROWS[:2], msgspec.structs.replace(AGAIN, revision=0, missing={"x": "no record"})])
-    assert node.audit("--day", TODAY, "--compare", path).stdout == "2026-11-23 UTC, slots: 2, the same in both stores\n"
-    assert node.json("--day", TODAY, "--compare", path)["differ"] == []
-    # one heard in time what the other booked as a correction; from both sides
-    path = other(tmp_path / "two", [msgspec.structs.replace(LATE, revision=0, booked=LATE.slot)], "2026-11-21")
-    assert node.json("--day", "2026-11-21", "--compare", path)["differ"] == []
-    (tmp_path / "oak.json").write_text(node.audit("--day", "2026-11-21", "--json").stdout)
-    mill = Node(tmp_path / "two" / "mill", None, "mill")
-    assert mill.json("--day", "2026-11-21", "--compare", str(tmp_path / "oak.json"))["differ"] == []
-
-
-def test_where_two_stores_differ(node, tmp_path):
-    there = [FIRST, slot(1, {"oak": (4, 0), "mill": (0, 1)}), slot(2, {"oak": (1, 0)})]
-    path = other(tmp_path, there)
-    differ = node.json("--day", TODAY, "--compare", path, code=1)["differ"]
-    assert [(one["slot"], one["start"], one["what"]) for one in differ] == [
-        (K + 1, "2026-11-23T00:15:00Z", {"elm": [[0, 1], None], "oak": [[3, 0], [4, 0]]}),
-        (K + 2, "2026-11-23T00:30:00Z", {"slot": [None, "revision 0"]}),
-    ]
-    assert node.audit("--day", TODAY, "--compare", path, code=1).stdout.splitlines() == [
-        "slot\tzone\twhat\there\tthere",
-        "00:15\tmain\telm\t0 in, 1 out (Wh)\tnothing",
-        "00:15\tmain\toak\t3 in, 0 out (Wh)\t4 in, 0 out (Wh)",
-        "00:30\tmain\tslot\tnothing\trevision 0",
-    ]
-    rates = msgspec.structs.replace(RATES, import_u=310_000)
-    path = other(tmp_path / "two", [slot(0, FIRST.uses, rates=rates), SECOND, AGAIN])
-    (one,) = node.json("--day", TODAY, "--compare", path, code=1)["differ"]
-    assert one["what"] == {"import_u": [300_000, 310_000]}
-
-
-def test_where_two_stores_differ_in_an_island(tmp_path):
-    uses, mill = {"mill": (0, 60), "oak": (60, 0)}, Want(0, 100, "generator", False)
-    here = Node(tmp_path / "here", [slot(0, uses, wants={"mill": mill, "oak": Want(70, 0, "", False)})])
-    there = slot(0, uses, wants={"mill": mill, "oak": Want(90, 0, "", True)})
-    assert here.audit("--day", TODAY, "--compare", other(tmp_path, [there]), code=1).stdout.splitlines()[1:] == [
-        "00:00\tmain\tisland\t70 wanted, 100 could be made (Wh)\t90 wanted, 100 could be made (Wh), some shed",
-        "00:00\tmain\toak, island\t70 wanted, 0 could be made (Wh)\t90 wanted, 0 could be made (Wh), some shed",
-    ]
-    tied = slot(0, uses)
-    said = here.audit("--day", TODAY, "--compare", other(tmp_path / "b", [tied]), code=1).stdout
-    assert "mill, island\t0 wanted, 100 could be made (Wh), generator\tnothing" in said
-    assert "rule\tisland/1\tmmr/1" in said
-
-
-def test_files_that_cannot_be_compared(node, tmp_path):
-    path = other(tmp_path, ROWS)
-    whole = (tmp_path / "mill.json").read_text()
-    for text, why in [
-        (whole[:-40], "not what grid audit prints ("),
-        ("[]", "not what grid audit prints ("),
-        ("\x00\xff", "At the other node: grid audit --day 2026-11-23 --json > FILE"),
-        (whole.replace(TODAY, BEFORE), "tells of '2026-11-22', not of 2026-11-23"),
-        (whole.replace("[1000,0]", "[1001,0]"), "what it says of the slot 2026-11-23T00:00:00Z does not give its digest"),
-        (whole.replace(f'"slot":{K},', f'"slot":{K * 1000},'), "tells of slots of another day than 2026-11-23"),
-        (whole.replace('"slot_s":900', '"slot_s":0'), "not what grid audit prints ("),
-    ]:
-        (tmp_path / "mill.json").write_text(text)
-        said = node.audit("--day", TODAY, "--compare", path, code=1).stderr
-        assert why in said, said
-    assert "cannot be read (No such file" in node.audit("--day", TODAY, "--compare", path + "x", code=1).stderr
-
-
-# windows and sums
-
-
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_tables_fit_and_never_cut_a_number(tmp_path, columns):
     long = "very-long-house-name-at-the-lane"
@@ -380,47 +249,3 @@ def test_tables_fit_and_never_cut_a_number(tmp_path, columns):
     assert said.count("-37.036059264") == 1  # in the node's slots
     assert said.count("-37.0368") >= 2  # in the corrections: 123456 Wh at 0.30
     assert said.count("-74.072859264") == 2  # in the totals
-
-
-def test_a_correction_belongs_to_the_day_that_begins_with_the_slot_in_which_it_is_booked():
-    rows = [slot(-1, {"oak": (1, 0)}), slot(-1, {"oak": (2, 0)}, revision=1, booked=K)]
-    assert [len(core.audit(rows, M + n * 86_400, M + (n + 1) * 86_400).corrections) for n in (-1, 0, 1)] == [0, 1, 0]
-
-
-uses = st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3)
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), uses, st.integers(1, 300)), max_size=12))
-def test_over_all_days_the_entries_are_the_newest_revision_s_and_every_day_s_sum_is_zero(steps):
-    rows, newest, clock = [], {}, 0
-    for number, parts, hours in steps:
-        clock += hours
-        revised = revise(newest.get(number), slot(number, parts), K + 6 + clock)
-        if revised is not None:
-            newest[number] = revised
-            rows.append(revised)
-    books, days = {}, 0
-    for day in range(DAY, DAY + 42):
-        found = core.audit(rows, day * 86_400, (day + 1) * 86_400)
-        made = list(core.lines(found))
-        assert found.problems == []
-        assert sum(line.nano for line in made) == 0
-        assert sum(total.nano for total in core.totals(made).values()) == 0
-        for line in made:
-            books[line.account] = books.get(line.account, 0) + line.nano
-        days += len(found.books)
-    last = {}
-    for row in newest.values():
-        for name, nano in entries(row).items():
-            last[name] = last.get(name, 0) + nano
-    assert ({n: v for n, v in books.items() if v}, days) == ({n: v for n, v in last.items() if v}, len(newest))
-
-
-@pytest.mark.parametrize(
-    ("nano", "text"),
-    [(0, "0.00"), (1, "0.000000001"), (-1_250_000, "-0.00125"), (2_500_000_000, "2.50"), (-(10**27), f"-{10**18}.00")],
-)
-def test_money(nano, text):
-    assert core.money_text(nano) == text
-    assert core.money_texts([nano, 1])[1] == "0.000000001"
-    assert core.money_texts([]) == []

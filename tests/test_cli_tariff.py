@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from desk import Desk
 from fleet import TARIFF, UNIX_S
-from live import Grid, wait_until
+from live import Grid
+from patience import wait_until
 from test_cli import in_window
 from test_cli_audit import run
 

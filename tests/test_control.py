@@ -13,7 +13,9 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from live import SETTLE_S, Grid, free_ports, wait_until
+from live import SETTLE_S, Grid
+from patience import wait_until
+from ports import free_ports
 
 from agent import control, runtime
 from agent.events import Asked, Forget, Join, Leave, Status

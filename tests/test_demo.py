@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from live import GRID, Tap, alive, cli, free_ports, free_range, pid_in, wait_until
+from live import GRID, alive, cli, pid_in
+from patience import wait_until
+from ports import free_ports, free_range
+from tap import Tap
 
 from agent.broker import program
 from agent.cli.sample import Sample, graph

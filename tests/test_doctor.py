@@ -5,7 +5,9 @@ import subprocess
 import time
 
 import pytest
-from live import Grid, cli, free_ports, wait_until
+from live import Grid, cli
+from patience import wait_until
+from ports import free_ports
 
 from agent import authority, root, runtime
 from agent.cli import doctor

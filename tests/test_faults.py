@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from live import GRID, RATED_W, SETTLE_S, STALE_S, Grid, alive, pid_in, wait_until
+from live import GRID, RATED_W, SETTLE_S, STALE_S, Grid, alive, pid_in
+from patience import wait_until
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import gpiozero
 import pytest
 from desk import Desk, published
 from fleet import UNIX_S
-from live import Grid, wait_until
+from live import Grid
+from patience import wait_until
 
 from agent.config import LoadConfig
 from agent.events import Heard, SetLoad, Stopping, Switch

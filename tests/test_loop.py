@@ -7,7 +7,8 @@ import threading
 import time
 
 import pytest
-from live import free_ports, wait_until
+from patience import wait_until
+from ports import free_ports
 
 from agent import loop
 from agent.events import Asked, Connected, Heard, Metered, Publish, Save, Started, Status, Tick, Warned

@@ -10,7 +10,9 @@ import tty
 from contextlib import suppress
 
 import pytest
-from live import RATED_W, SETTLE_S, Grid, free_ports, wait_until
+from live import RATED_W, SETTLE_S, Grid
+from patience import wait_until
+from ports import free_ports
 from telegrams import NETHERLANDS_5
 
 from agent import poll

@@ -7,7 +7,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from live import ROOT, wait_until
+from live import ROOT
+from patience import wait_until
 
 from agent import poll
 from agent.config import BatteryConfig, parse

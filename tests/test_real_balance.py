@@ -3,7 +3,9 @@
 import json
 import subprocess
 
-from live import GRID, Grid, free_ports, wait_until
+from live import GRID, Grid
+from patience import wait_until
+from ports import free_ports
 
 MORE = """
 [[meter]]

@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import Survived
-from live import agreed, wait_until
-from netns import PORT, Witness, a_lan, within
+from live import agreed
+from netns import a_lan
+from patience import wait_until, within
+from pi import PORT
+from witness import Witness
 
 from agent.broker import version
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from closed_grid import NET_W, WATTS, a_member, agent_tap, everybody, ring, secrets
-from live import Grid, Refused, Tap, free_ports, wait_until
+from live import Grid
+from patience import wait_until
+from ports import free_ports
+from tap import Refused, Tap
 
 from agent import authority, dial
 

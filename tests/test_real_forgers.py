@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from closed_grid import NET_W, a_member, agent_tap, come_in, context, everybody, ring, takes, wrong_records
 from foes import FakeBroker
-from live import Grid, free_ports, wait_until
+from live import Grid
+from patience import wait_until
+from ports import free_ports
 
 
 @pytest.fixture(scope="module")

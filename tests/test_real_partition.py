@@ -4,8 +4,10 @@ import json
 
 import pytest
 from conftest import Survived
-from live import RATED_W, agreed, wait_until
-from netns import CUBE, Witness, a_lan, within
+from live import RATED_W, agreed
+from netns import CUBE, a_lan
+from patience import wait_until, within
+from witness import Witness
 
 HEAL_S = (
     12.0  # the limit stated for agreement after healing: a bridge's reconnection (2.4 s, TCP's own delays up to 7) and a resync

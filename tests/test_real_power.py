@@ -8,8 +8,10 @@ from contextlib import suppress
 
 import pytest
 from conftest import Survived
-from live import RATED_W, STALE_S, agreed, wait_until
-from netns import Witness, a_lan, within
+from live import RATED_W, STALE_S, agreed
+from netns import a_lan
+from patience import wait_until, within
+from witness import Witness
 
 VICTIMS = ("plain", "cut-short", "zeroed", "read-only", "full", "empty")
 DISK_KIB = 512

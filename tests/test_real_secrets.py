@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from live import Grid, Tap, cli, wait_until
+from live import Grid, cli
+from patience import wait_until
+from tap import Tap
 
 from agent import broker_conf, bundle, seal
 from agent.notary import Authority

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from live import Grid, wait_until
+from live import Grid
+from patience import wait_until
 
 SLOT_MIN = 1
 

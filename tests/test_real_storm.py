@@ -10,7 +10,9 @@ import time
 import pytest
 from conftest import Survived
 from live import agreed, rss_mb
-from netns import CUBE, Witness, a_lan, within
+from netns import CUBE, a_lan
+from patience import within
+from witness import Witness
 
 SEED = 7
 STORM_S, GAP_S = float(os.environ.get("GRID_STORM_S", "20")), 0.4  # a fault every so many seconds

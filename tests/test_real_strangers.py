@@ -11,8 +11,11 @@ import time
 
 import pytest
 from conftest import Survived
-from live import GRID, RATED_W, agreed, wait_until
-from netns import PORT, Witness, a_lan, within
+from live import GRID, RATED_W, agreed
+from netns import a_lan
+from patience import wait_until, within
+from pi import PORT
+from witness import Witness
 
 from agent.refute import QUIET_S
 

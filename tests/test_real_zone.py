@@ -6,8 +6,11 @@ from itertools import pairwise
 from math import log
 
 import pytest
-from live import RATED_W, cli, wait_until
-from netns import CUBE, METER_PORT, a_lan, inside, within
+from live import RATED_W, cli
+from namespaces import inside
+from netns import CUBE, a_lan
+from patience import wait_until, within
+from pi import METER_PORT
 from wires import Wires, wire_pins
 
 from agent.dispatch import turn

@@ -6,7 +6,8 @@ import stat
 import subprocess
 
 import pytest
-from live import Grid, wait_until
+from live import Grid
+from patience import wait_until
 
 from agent.store import KEEP_BAD, Store
 

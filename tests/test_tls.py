@@ -6,8 +6,9 @@ import ssl
 import subprocess
 
 import pytest
-from live import free_ports, wait_until
 from members import ELM, NOW, OAK
+from patience import wait_until
+from ports import free_ports
 
 from agent import broker, seal
 from agent.certs import NODE_DAYS

@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from live import Grid, alive, cli, wait_until
+from live import Grid, alive, cli
+from patience import wait_until
 
 from agent import config as configuration
 from agent import watch as watching

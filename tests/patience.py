@@ -1,0 +1,74 @@
+"""How long tests wait: seconds that this machine had, and gave to what wanted to run."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Turns(NamedTuple):
+    """What was had of the processors up to a moment."""
+
+    ticks: int  # of all processors, idle ones too (proc_stat(5))
+    stolen: int  # of those: given to others by the hypervisor
+    threads: dict[str, tuple[int, int]]  # by id: ns that it ran, and ns that it could have and waited for its turn
+
+
+def turns() -> Turns:
+    try:
+        words = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return Turns(sum(words), words[7], dict(_threads()))
+    except OSError:
+        return Turns(0, 0, {})
+
+
+def _threads() -> list[tuple[str, tuple[int, int]]]:
+    """Of every thread of this machine (Linux: Documentation/scheduler/sched-stats.rst, /proc/<pid>/schedstat)."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                ran, waited, _ = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()
+                found.append((thread, (int(ran), int(waited))))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def share(before: Turns, after: Turns) -> float:
+    """What part of the time between them was had by those who wanted to run, a tenth at least.
+
+    What other guests of a virtual machine's host took was not had, nor what its threads waited for while others ran.
+    """
+    ticks = after.ticks - before.ticks
+    had = 1 - (after.stolen - before.stolen) / ticks if ticks > 0 else 1.0
+    ran = waited = 0
+    for thread, (ran_ns, waited_ns) in after.threads.items():
+        ran_before, waited_before = before.threads.get(thread, (0, 0))
+        if ran_ns >= ran_before and waited_ns >= waited_before:  # else it is another of the same id
+            ran, waited = ran + ran_ns - ran_before, waited + waited_ns - waited_before
+    return max(0.1, had * ran / (ran + waited) if ran else had)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
+    """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time."""
+    began_s = time.monotonic()
+    before: Turns | None = None
+    while True:
+        value = condition()
+        if value:
+            return value
+        if before is None:
+            before = turns()
+        took_s = time.monotonic() - began_s
+        if took_s > seconds and took_s * share(before, turns()) > seconds:
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.05)
+
+
+def within(seconds: float, condition: Callable[[], Any], what: str | Callable[[], Any] = "") -> float:
+    """Seconds until the condition holds."""
+    began_s = time.monotonic()
+    wait_until(condition, seconds, what)
+    return time.monotonic() - began_s
