@@ -79,6 +79,18 @@ def test_honest_nodes_are_believed_however_late_their_records_come(seed, lag_s):
         assert world.run(30).doubted == {}
 
 
+@pytest.mark.parametrize(("late_s", "who"), [(40, set()), (90, {"c"})])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_meter_two_thirds_of_a_minute_late_is_believed_and_one_and_a_half_is_not(seed, late_s, who):
+    world = World(seed)
+    doubted = set()
+    for _ in range(10):
+        doubted |= world.run(
+            30, lambda nets: {**nets, "c": world.past[-1 - min(len(world.past) - 1, late_s // 2)]["c"]}
+        ).doubted.keys()
+    assert doubted == who
+
+
 @pytest.mark.parametrize("times", [-3, -1, 1, 2, 10])
 def test_one_that_tells_a_neighbours_changes_too_drags_at_most_that_neighbour_along(times):
     """By the sums alone nobody can say which of the two tells twice what is there once."""
