@@ -51,24 +51,41 @@ def share(before: Turns, after: Turns) -> float:
     return max(0.1, had * ran / (ran + waited) if ran else had)
 
 
+class Stopwatch:
+    """Seconds since it was made that were had by those who wanted to run."""
+
+    def __init__(self) -> None:
+        self._began_s, self._before = time.monotonic(), turns()
+
+    def seconds(self) -> float:
+        return (time.monotonic() - self._began_s) * share(self._before, turns())
+
+
 def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
     """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time."""
-    began_s = time.monotonic()
-    before: Turns | None = None
+    end_s = time.monotonic() + seconds
+    watch: Stopwatch | None = None  # it costs some ms, and most conditions hold at once
     while True:
         value = condition()
         if value:
             return value
-        if before is None:
-            before = turns()
-        took_s = time.monotonic() - began_s
-        if took_s > seconds and took_s * share(before, turns()) > seconds:
+        if watch is None:
+            watch = Stopwatch()
+        elif time.monotonic() > end_s and watch.seconds() > seconds:
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.05)
 
 
+def spend(seconds: float) -> None:
+    """Let others run for so long: a window to count in."""
+    watch = Stopwatch()
+    time.sleep(seconds)
+    while (left_s := seconds - watch.seconds()) > 0:
+        time.sleep(max(0.05, left_s / 2))
+
+
 def within(seconds: float, condition: Callable[[], Any], what: str | Callable[[], Any] = "") -> float:
     """Seconds until the condition holds."""
-    began_s = time.monotonic()
+    watch = Stopwatch()
     wait_until(condition, seconds, what)
-    return time.monotonic() - began_s
+    return watch.seconds()

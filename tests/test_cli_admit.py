@@ -11,10 +11,10 @@ import subprocess
 import time
 
 import pytest
+from audited import run
 from live import GRID, Grid, cli
 from patience import wait_until
 from ports import free_ports
-from test_cli_audit import run
 
 from agent import authority, bundle, control, seal
 from agent.notary import Authority

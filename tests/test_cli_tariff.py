@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from audited import run
 from desk import Desk
 from fleet import TARIFF, UNIX_S
 from live import Grid
 from patience import wait_until
 from test_cli import in_window
-from test_cli_audit import run
 
 from agent.accounts import settle
 from agent.control import Control

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from patience import Turns, share, turns, wait_until
+from patience import Stopwatch, Turns, share, spend, turns, wait_until
 
 NONE = Turns(100, 10, {})
 
@@ -46,3 +46,11 @@ def test_patience_ends():
         wait_until(lambda: False, 0.2, "nothing")
     assert time.monotonic() - began_s >= 0.2
     assert wait_until(lambda: 7, 0) == 7
+
+
+def test_a_window_is_as_long_as_what_was_had_of_it():
+    watch, began_s = Stopwatch(), time.monotonic()
+    spend(0.3)
+    took_s = time.monotonic() - began_s
+    assert took_s >= 0.3
+    assert 0 < watch.seconds() <= took_s + 0.1

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from live import ROOT
-from patience import wait_until
+from patience import spend, wait_until
 
 from agent import poll
 from agent.config import BatteryConfig, parse
@@ -102,7 +102,7 @@ def test_the_frequency_is_read_five_times_a_second_beside_three_meters_on_a_9600
         with polling(tables, hertz_meter="m2") as (_, events):
             wait_until(lambda: len(kind(events, Metered)) >= 3, 10)
             began = len(events)
-            time.sleep(4.0)  # a window to count in
+            spend(4.0)
             window = events[began:]
     hertz, readings = kind(window, Hertz), kind(window, Metered)
     assert {event.hz for _, event in hertz} == {49.87}
@@ -170,7 +170,13 @@ def test_of_several_set_points_only_the_newest_is_written():
             for writer in writers:
                 writer.join()
             one.set(SetPoint("cells", -777, 60))
-            wait_until(lambda: PointSet("cells", -777, "") in points(events), 10)
+
+            def written():
+                if points(events) and points(events)[-1].trouble:  # the line was slow; the agent asks again, too
+                    one.set(SetPoint("cells", -777, 60))
+                return PointSet("cells", -777, "") in points(events)
+
+            wait_until(written, 10, lambda: points(events)[-3:])
             assert len(points(events)) < 40
             assert points(events)[-1].watts == -777
             assert pretend.watts(time.time()) == -777
