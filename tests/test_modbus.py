@@ -156,7 +156,9 @@ def test_an_absent_unit_is_left_alone_for_longer_and_longer_and_holds_up_nobody(
         # asked at 0, at 1 (the first silence is free), then after 1, 2, 4 and 8 s: 2, 4, 8, 16
         assert sum(request[0] == 2 for request in device.requests) == 6
         # and says the same all the while: each change of the words is a message to the whole network
-        with pytest.raises(MeterError, match=rf"unit 2 on .* \(w\): no answer within {TIMEOUT_S} s; check power, wiring, unit number"):
+        with pytest.raises(
+            MeterError, match=rf"unit 2 on .* \(w\): no answer within {TIMEOUT_S} s; check power, wiring, unit number"
+        ):
             dead.read(19.0)
         assert len(said) == 1
 
