@@ -37,7 +37,7 @@ def _threads() -> list[tuple[str, tuple[int, int]]]:
 
 
 def share(before: Turns, after: Turns) -> float:
-    """What part of the time between them was had by those who wanted to run, a tenth at least.
+    """What part of the time between them was had by those who wanted to run, a quarter at least.
 
     What other guests of a virtual machine's host took was not had, nor what its threads waited for while others ran.
     """
@@ -48,7 +48,7 @@ def share(before: Turns, after: Turns) -> float:
         ran_before, waited_before = before.threads.get(thread, (0, 0))
         if ran_ns >= ran_before and waited_ns >= waited_before:  # else it is another of the same id
             ran, waited = ran + ran_ns - ran_before, waited + waited_ns - waited_before
-    return max(0.1, had * ran / (ran + waited) if ran else had)
+    return max(0.25, had * ran / (ran + waited) if ran else had)
 
 
 class Stopwatch:
@@ -85,7 +85,7 @@ def spend(seconds: float) -> None:
 
 
 def within(seconds: float, condition: Callable[[], Any], what: str | Callable[[], Any] = "") -> float:
-    """Seconds until the condition holds."""
-    watch = Stopwatch()
+    """Seconds until the condition holds, by the clock."""
+    began_s = time.monotonic()
     wait_until(condition, seconds, what)
-    return watch.seconds()
+    return time.monotonic() - began_s

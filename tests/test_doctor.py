@@ -6,7 +6,7 @@ import time
 
 import pytest
 from live import Grid, cli
-from patience import Stopwatch, wait_until
+from patience import wait_until
 from ports import free_ports
 
 from agent import authority, root, runtime
@@ -56,9 +56,9 @@ def test_a_healthy_node_has_no_fault(pair):
 
 def test_the_command_says_the_same_in_lines_and_in_json(pair):
     oak, _ = pair
-    watch = Stopwatch()
+    began = time.monotonic()
     said = oak.cli("doctor")
-    assert watch.seconds() < 20
+    assert time.monotonic() - began < 20
     rows = json.loads(oak.cli("doctor", "--json").stdout)
     assert said.returncode == (1 if any(row["ok"] is False for row in rows) else 0)
     lines = said.stdout.splitlines()

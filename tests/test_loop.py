@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from patience import Stopwatch, wait_until
+from patience import wait_until
 from ports import free_ports
 
 from agent import loop
@@ -61,10 +61,10 @@ def desk():
 
 def test_events_become_effects_at_once(desk):
     desk.inbox.put(Connected())
-    watch = Stopwatch()
+    began_s = time.monotonic()
     desk.inbox.put(Metered("house", Reading("good", "", {"w": 700})))
     wait_until(lambda: desk.said("grid/net")[-1:] == [b"-700"], 2, desk.done)
-    assert watch.seconds() < 1
+    assert time.monotonic() - began_s < 1
     assert json.loads(desk.said("grid/node/x/state")[-1])["net_w"] == -700
     # a record goes out before the summary that counts it
     order = [effect.topic for effect in desk.done if isinstance(effect, Publish)]
@@ -103,10 +103,10 @@ def test_a_flood_starves_neither_time_nor_commands(desk):
     try:
         wait_until(lambda: desk.node.show.refusals.total > 20_000, 30)
         beats = len(desk.said("grid/node/x/state"))
-        asked = Stopwatch()
+        asked_s = time.monotonic()
         desk.inbox.put(Asked(1, Status()))
         wait_until(lambda: [e for e in list(desk.done) if type(e).__name__ == "Answer"], 10)
-        assert asked.seconds() < 10  # it waits its turn behind what was there first
+        assert time.monotonic() - asked_s < 10  # it waits its turn behind what was there first
         wait_until(lambda: len(desk.said("grid/node/x/state")) > beats, 10, "heartbeats go on")
         assert desk.inbox.qsize() <= loop.ROOM
     finally:

@@ -13,7 +13,7 @@ NONE = Turns(100, 10, {})
 def test_what_the_hypervisor_took_is_not_counted():
     assert share(NONE, Turns(200, 10, {})) == 1.0
     assert share(NONE, Turns(200, 60, {})) == 0.5
-    assert share(NONE, Turns(200, 110, {})) == 0.1  # however starved, it ends
+    assert share(NONE, Turns(200, 110, {})) == 0.25  # however starved, it ends
     assert share(Turns(0, 0, {}), Turns(0, 0, {})) == 1.0  # where nobody tells
 
 
@@ -21,8 +21,8 @@ def test_what_threads_waited_for_their_turn_is_not_counted():
     before = Turns(100, 10, {"1": (500, 50), "2": (7, 7), "3": (900, 900), "ended": (5, 5)})
     after = {"1": (800, 150), "2": (7, 7), "3": (10, 10), "new": (100, 100)}  # "3" is another
     assert share(before, Turns(200, 10, after)) == 400 / 600
-    assert share(before, Turns(200, 60, after)) == 0.5 * 400 / 600
-    assert share(before, Turns(200, 10, {"1": (501, 5000)})) == 0.1
+    assert share(before, Turns(200, 60, after)) == 0.5 * (400 / 600)
+    assert share(before, Turns(200, 10, {"1": (501, 5000)})) == 0.25
 
 
 def test_turns_are_of_all_that_runs():
