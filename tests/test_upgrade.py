@@ -225,8 +225,8 @@ def test_asked_to_end_while_it_waits_it_goes_back_first(machine: Machine, number
     command = machine.command(machine.wheel("2", "mute"))
     process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    while not process.stdout.readline().startswith("waiting"):
-        pass
+    while not (said := process.stdout.readline()).startswith("waiting"):
+        assert said
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
