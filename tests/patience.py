@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+LEAST = 0.25  # part of the time that counts however starved a machine is: even then a wait ends before the limit of a test
+
 
 class Turns(NamedTuple):
     """What was had of the processors up to a moment."""
@@ -36,52 +38,51 @@ def _threads() -> list[tuple[str, tuple[int, int]]]:
     return found
 
 
-def share(before: Turns, after: Turns) -> float:
-    """What part of the time between them was had by those who wanted to run, a quarter at least.
-
-    What other guests of a virtual machine's host took was not had, nor what its threads waited for while others ran.
-    """
+def unstolen(before: Turns, after: Turns) -> float:
+    """What part of the time between them the hypervisor did not give to other guests."""
     ticks = after.ticks - before.ticks
-    had = 1 - (after.stolen - before.stolen) / ticks if ticks > 0 else 1.0
+    return 1 - (after.stolen - before.stolen) / ticks if ticks > 0 else 1.0
+
+
+def share(before: Turns, after: Turns) -> float:
+    """What part of the time between them was had by those who wanted to run, LEAST at least."""
     ran = waited = 0
     for thread, (ran_ns, waited_ns) in after.threads.items():
         ran_before, waited_before = before.threads.get(thread, (0, 0))
         if ran_ns >= ran_before and waited_ns >= waited_before:  # else it is another of the same id
             ran, waited = ran + ran_ns - ran_before, waited + waited_ns - waited_before
-    return max(0.25, had * ran / (ran + waited) if ran else had)
-
-
-class Stopwatch:
-    """Seconds since it was made that were had by those who wanted to run."""
-
-    def __init__(self) -> None:
-        self._began_s, self._before = time.monotonic(), turns()
-
-    def seconds(self) -> float:
-        return (time.monotonic() - self._began_s) * share(self._before, turns())
+    return max(LEAST, unstolen(before, after) * (ran / (ran + waited) if ran else 1.0))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
-    """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time."""
-    end_s = time.monotonic() + seconds
-    watch: Stopwatch | None = None  # it costs some ms, and most conditions hold at once
+    """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time.
+
+    In time: before so many seconds were had by those who wanted to run.
+    """
+    began_s = time.monotonic()
+    before: Turns | None = None  # they cost some ms, and most conditions hold at once
     while True:
         value = condition()
         if value:
             return value
-        if watch is None:
-            watch = Stopwatch()
-        elif time.monotonic() > end_s and watch.seconds() > seconds:
+        took_s = time.monotonic() - began_s
+        if before is None:
+            before = turns()
+        elif took_s > seconds and took_s * share(before, turns()) > seconds:
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.05)
 
 
 def spend(seconds: float) -> None:
-    """Let others run for so long: a window to count in."""
-    watch = Stopwatch()
-    time.sleep(seconds)
-    while (left_s := seconds - watch.seconds()) > 0:
-        time.sleep(max(0.05, left_s / 2))
+    """Let this process go on for so long, a window to count in: longer by what was stolen and its threads waited for their turn."""
+    began_s, before = time.monotonic(), turns()
+    left_s = seconds
+    while left_s > 0:
+        time.sleep(max(0.01, left_s))
+        took_s, after = time.monotonic() - began_s, turns()
+        own = [thread for thread in os.listdir("/proc/self/task") if thread in after.threads] if after.threads else []
+        waited_ns = sum(after.threads[thread][1] - before.threads.get(thread, (0, 0))[1] for thread in own)
+        left_s = seconds - max(LEAST * took_s, unstolen(before, after) * took_s - waited_ns / 1e9)
 
 
 def within(seconds: float, condition: Callable[[], Any], what: str | Callable[[], Any] = "") -> float:
