@@ -112,6 +112,8 @@ def problems(tables: File) -> list[tuple[str, str]]:
     wrong = []
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", meter.id):
         wrong.append(("meter.id", f"{meter.id!r} must be small letters, digits and '-', like eastron-sdm630"))
+    if not 1 <= meter.phases <= 3:
+        wrong.append(("meter.phases", f"{meter.phases} must be 1, 2 or 3"))
     if not re.fullmatch("[78][NEO][12]", link.framing):
         wrong.append(("link.framing", f"{link.framing!r} must be data bits, parity N, E or O, stop bits: like 8N1"))
     if not 0 <= link.unit <= 255:

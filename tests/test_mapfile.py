@@ -126,6 +126,19 @@ REFUSED = [
     ("[meter]", "[metre]", ["wide.toml:1: metre:", "Did you mean 'meter'?"]),
     (WIDE, "", ["wide.toml: meter: Object missing required field `meter`"]),
     # values
+    ("phases = 3", "phases = 4", ["wide.toml:5: meter.phases: 4 must be 1, 2 or 3"]),
+    ("phases = 3", "phases = 0", ["wide.toml:5: meter.phases: 0 must be"]),
+    # TOML's hexadecimal numbers have no end, and CPython does not print one of thousands of digits
+    *(
+        (old, f"{old.partition('=')[0]}= 0x1{'0' * 6000}", [f"wide.toml:{line}: {key}: a number of more than 64 bits"])
+        for old, line, key in (
+            ("phases = 3", 5, "meter.phases"),
+            ("fc = 3", 18, "read.fc"),
+            ("wrap_wh = 9999", 44, "check.wrap_wh"),
+        )
+    ),
+    ("one_of = [7]", f"one_of = [7, 0x1{'0' * 16}]", ["wide.toml:28: require.one_of: a number of more than 64 bits"]),
+    ("one_of = [7]", f"one_of = [0x{'f' * 16}]", ["wide.toml:24: require: one_of must list numbers below 2^32"]),
     ("scale = 0.1", "scale = -0.1", ["wide.toml:33: regs.w_l1: scale must be above 0", "flip = true"]),
     ("scale = 0.1", "scale = nan", ["wide.toml:33: nan is no number that a meter can have"]),
     ("[-100, 100]", "[-inf, 100]", ["wide.toml:42: -inf is no number"]),
