@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from live import GRID, cli
 from meter_cli import simulating, written
+from patience import wait_until
 from sml_telegrams import PLAIN
 from telegrams import BELGIUM, DUTCH_2, HISTORIC, NETHERLANDS_5, STANDARD
 from test_cli import in_window
@@ -43,7 +44,15 @@ def test_scan_finds_unit_and_baud_rate_on_a_serial_port(tmp_path):
         assert done.returncode == 0
         assert f"# {place}, unit 2 at 2400 8N1\n# eastron-sdm120: " in done.stdout
         path = written(tmp_path, done.stdout.splitlines())
-        assert json.loads(cli("meter", "read", "-c", path, "--json").stdout)["quality"] == "good"
+        # one look has no second try: on a starved machine an answer may come after the line's timeout, and the map is then unproven
+        looks = []
+
+        def good():
+            looks.append(json.loads(cli("meter", "read", "-c", path, "--json").stdout))
+            assert looks[-1]["quality"] == "good" or "no answer within" in looks[-1]["why"], looks[-1]
+            return looks[-1]["quality"] == "good"
+
+        wait_until(good, 10, looks)
 
 
 def test_scan_that_finds_nothing_says_what_to_check(tmp_path):
