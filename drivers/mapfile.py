@@ -39,8 +39,6 @@ def parse(text: str, file: str) -> Map:
         raise MapError(f"{file}:{number}: {error} is no number that a meter can have. Write one with digits") from error
     except (ValueError, RecursionError) as error:
         raise MapError(f"{file}: a number of thousands of digits, or lists too deep inside each other. Remove it") from error
-    if key := _longer_than_a_register(raw, ""):
-        raise MapError(f"{file}{_line(text, key)}: {key}: a number of more than 64 bits. Write one that a register can hold")
     try:
         tables = msgspec.convert(raw, File)
     except msgspec.ValidationError as error:
@@ -54,18 +52,6 @@ def parse(text: str, file: str) -> Map:
     if wrong:
         raise MapError("\n".join(f"{file}{_line(text, key)}: {key}: {what}" for key, what in wrong))
     return map_
-
-
-def _longer_than_a_register(value: object, key: str) -> str:
-    """The dotted key of a whole number that is; "" if there is none.
-
-    Hexadecimal ones have no end in TOML, and CPython does not print one of thousands of digits (int max str digits).
-    """
-    if isinstance(value, dict):
-        return next(filter(None, (_longer_than_a_register(inner, f"{key}.{name}".strip(".")) for name, inner in value.items())), "")
-    if isinstance(value, list):
-        return next(filter(None, (_longer_than_a_register(inner, key) for inner in value)), "")
-    return key if isinstance(value, int) and value.bit_length() > 64 else ""
 
 
 def _wrong_examples(map_: Map) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,6 +15,9 @@ from drivers.reading import QUANTITIES, signed
 from drivers.registers import MOST_REGISTERS, Device, Kind, Order, Protocol, Reg
 
 # What a key means stands at the field of that name in registers.py.
+
+# TOML's hexadecimal numbers have no end, and CPython does not print one of thousands of digits (sys.set_int_max_str_digits)
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +28,7 @@ class MeterTable(Table, frozen=True):
     id: str
     vendor: str
     models: tuple[str, ...]
-    phases: int
+    phases: Whole
     trust: Literal["A", "B", "C"]
     sources: tuple[str, ...]
     protocol: Protocol = "modbus"
@@ -36,41 +39,41 @@ class MeterTable(Table, frozen=True):
 
 
 class LinkTable(Table, frozen=True):
-    baud: int = 9600
+    baud: Whole = 9600
     framing: str = "8N1"
-    unit: int = 1
-    tcp_port: int | None = None
-    connect_delay_ms: int = 0
+    unit: Whole = 1
+    tcp_port: Whole | None = None
+    connect_delay_ms: Whole = 0
     single_client: bool = False
 
 
 class ReadTable(Table, frozen=True):
-    fc: int
+    fc: Whole
     word_order: Order = "big"
-    max_regs: int = MOST_REGISTERS
-    max_gap: int = 0  # read along only what a source shows to be readable
-    align: int = 1
-    timeout_ms: int = 500
+    max_regs: Whole = MOST_REGISTERS
+    max_gap: Whole = 0  # read along only what a source shows to be readable
+    align: Whole = 1
+    timeout_ms: Whole = 500
 
 
 class RegRow(Table, frozen=True):
-    at: int
+    at: Whole
     type: Kind
-    scale: int | float = 1
+    scale: Whole | float = 1
     missing: int | tuple[int, ...] = ()
     slow: bool = False
     optional: bool = False
     raw: bool = False  # no quantity: only for [derive]
-    fc: int | None = None  # where it differs from [read]
+    fc: Whole | None = None  # where it differs from [read]
 
 
 class MustTable(Table, frozen=True):
-    at: int
+    at: Whole
     type: Kind
     one_of: tuple[int, ...]
     say: str = ""
     optional: bool = False
-    fc: int | None = None
+    fc: Whole | None = None
 
 
 class DerivedRow(Table, frozen=True):
@@ -78,16 +81,16 @@ class DerivedRow(Table, frozen=True):
 
 
 class CheckTable(Table, frozen=True):
-    range: Mapping[str, tuple[int | float, int | float]] = {}
+    range: Mapping[str, tuple[Whole | float, Whole | float]] = {}
     sum: Mapping[str, tuple[str, ...]] = {}
-    sum_abs: int | float = 10
-    sum_rel: int | float = 0.02
-    wrap_wh: int | None = None
+    sum_abs: Whole | float = 10
+    sum_rel: Whole | float = 0.02
+    wrap_wh: Whole | None = None
 
 
 class ExampleRow(Table, frozen=True):
-    words: tuple[int, ...] | Mapping[str, tuple[int, ...]]  # the second form, by register, shows a derived quantity
-    reads: int | float
+    words: tuple[Whole, ...] | Mapping[str, tuple[Whole, ...]]  # the second form, by register, shows a derived quantity
+    reads: Whole | float
     source: str
 
 
