@@ -15,7 +15,7 @@ from typing import Any
 
 from patience import wait_until
 from ports import free_ports
-from tap import Tap
+from tap import Tap, held
 
 from agent import authority, bundle, control
 from agent.broker import Process
@@ -176,12 +176,7 @@ class Node:
         return Tap(self.port, *filters)
 
     def held(self, *filters: str) -> dict[str, bytes]:
-        """All retained messages of the broker that these filters match; {} while it does not answer."""
-        try:
-            with self.tap(*filters) as tap:
-                return {message.topic: message.payload for message in tap.retained()}
-        except OSError:
-            return {}
+        return held(self.tap, *filters)
 
     def read(self, topic: str) -> bytes | None:
         return self.held(topic).get(topic)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +54,16 @@ def share(before: Turns, after: Turns) -> float:
     return max(LEAST, unstolen(before, after) * (ran / (ran + waited) if ran else 1.0))
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "") -> Any:
+def had(took_s: float, before: Turns, after: Turns, threads: Iterable[str]) -> float:
+    """Of so many seconds those in which a process of these threads could go on, LEAST of them at least."""
+    waited_ns = sum(after.threads[one][1] - before.threads.get(one, (0, 0))[1] for one in threads if one in after.threads)
+    return max(LEAST * took_s, unstolen(before, after) * took_s - waited_ns / 1e9)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], Any] = "", by_the_clock: bool = False) -> Any:
     """The first true value of the condition; fails with `what` (text, or called for it) when it does not come in time.
 
-    In time: before so many seconds were had by those who wanted to run.
+    In time: before so many seconds were had by those who wanted to run; `by_the_clock` where they are a bound.
     """
     began_s = time.monotonic()
     before: Turns | None = None  # they cost some ms, and most conditions hold at once
@@ -66,27 +72,24 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callabl
         if value:
             return value
         took_s = time.monotonic() - began_s
-        if before is None:
+        if before is None and not by_the_clock:
             before = turns()
-        elif took_s > seconds and took_s * share(before, turns()) > seconds:
+        if took_s > seconds and (before is None or took_s * share(before, turns()) > seconds):
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.05)
 
 
 def spend(seconds: float) -> None:
     """Let this process go on for so long, a window to count in: longer by what was stolen and its threads waited for their turn."""
-    began_s, before = time.monotonic(), turns()
-    left_s = seconds
+    began_s, before, left_s = time.monotonic(), turns(), seconds
     while left_s > 0:
         time.sleep(max(0.01, left_s))
-        took_s, after = time.monotonic() - began_s, turns()
-        own = [thread for thread in os.listdir("/proc/self/task") if thread in after.threads] if after.threads else []
-        waited_ns = sum(after.threads[thread][1] - before.threads.get(thread, (0, 0))[1] for thread in own)
-        left_s = seconds - max(LEAST * took_s, unstolen(before, after) * took_s - waited_ns / 1e9)
+        took_s = time.monotonic() - began_s
+        left_s = seconds - had(took_s, before, turns(), os.listdir("/proc/self/task") if before.threads else ())
 
 
 def within(seconds: float, condition: Callable[[], Any], what: str | Callable[[], Any] = "") -> float:
-    """Seconds until the condition holds, by the clock."""
+    """Seconds until the condition holds, by the clock; it must within so many."""
     began_s = time.monotonic()
-    wait_until(condition, seconds, what)
+    wait_until(condition, seconds, what, by_the_clock=True)
     return time.monotonic() - began_s

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from live import GRID, RATED_W
 from namespaces import Refused, end, inside, ip
 from patience import wait_until
-from tap import Tap
+from tap import Tap, held
 
 from agent import control
 from agent.broker import program
@@ -237,12 +237,7 @@ class Pi:
             return Ear(PORT, *filters)
 
     def held(self, *filters: str) -> dict[str, bytes]:
-        """All retained messages of the broker that these filters match; {} while it does not answer."""
-        try:
-            with self.tap(*filters) as tap:
-                return {message.topic: message.payload for message in tap.retained()}
-        except OSError:
-            return {}
+        return held(self.tap, *filters)
 
     def kept(self, name: str) -> Any:
         """What the store has on disk under this name."""

@@ -177,7 +177,7 @@ def test_two_threads_hand_on_in_order_and_leave_nothing_behind(paho):
             send(*args, **kwargs)
 
     def acknowledging():
-        while paho.unacked or not done.is_set():
+        while not done.is_set() or paho.unacked:  # in this order: before it is done, none may be left for a moment
             with lock:
                 if paho.unacked:
                     paho.acknowledge()

@@ -4,8 +4,9 @@ import subprocess
 import sys
 import time
 
+import patience
 import pytest
-from patience import Turns, share, spend, turns, unstolen, wait_until
+from patience import Turns, had, share, spend, turns, wait_until, within
 
 NONE = Turns(100, 10, {})
 
@@ -48,10 +49,28 @@ def test_patience_ends():
     assert wait_until(lambda: 7, 0) == 7
 
 
-def test_a_window_is_longer_by_what_its_process_waited_for():
-    began_s, before = time.monotonic(), turns()
+def test_of_a_window_counts_what_its_own_threads_could_go_on_for():
+    before = Turns(100, 10, {"1": (0, 10**9), "other": (0, 0)})
+    after = {"1": (5, 15 * 10**8), "2": (0, 25 * 10**7), "other": (0, 10**10)}  # 0.5 s and 0.25 s waited
+    assert had(4.0, before, Turns(200, 10, after), ["1", "2", "ended"]) == 4.0 - 0.75
+    assert had(4.0, before, Turns(200, 60, after), ["1", "2"]) == 2.0 - 0.75
+    assert had(4.0, before, Turns(200, 60, after), ["1", "other"]) == 1.0  # a quarter
+    assert had(4.0, Turns(0, 0, {}), Turns(0, 0, {}), []) == 4.0
+
+
+def test_a_window_is_never_shorter():
+    began_s = time.monotonic()
     spend(0.3)
-    took_s, after = time.monotonic() - began_s, turns()
-    assert took_s >= 0.3
-    waited_ns = sum(waited - before.threads.get(thread, (0, 0))[1] for thread, (_, waited) in after.threads.items())
-    assert took_s * unstolen(before, after) <= 0.3 + waited_ns / 1e9 + 0.2
+    assert time.monotonic() - began_s >= 0.3
+
+
+def test_a_bound_goes_by_the_clock(monkeypatch):
+    monkeypatch.setattr(patience, "share", lambda before, after: 0.25)
+    began_s = time.monotonic()
+    with pytest.raises(AssertionError, match=r"not within 0\.4 s"):
+        within(0.4, lambda: False)
+    clock_s = time.monotonic() - began_s
+    with pytest.raises(AssertionError, match=r"not within 0\.4 s"):
+        wait_until(lambda: False, 0.4)
+    assert clock_s < 1.6 <= time.monotonic() - began_s - clock_s
+    assert within(1, lambda: True) < 1
