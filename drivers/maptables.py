@@ -16,8 +16,9 @@ from drivers.registers import MOST_REGISTERS, Device, Kind, Order, Protocol, Reg
 
 # What a key means stands at the field of that name in registers.py.
 
-# TOML's hexadecimal numbers have no end, and CPython does not print one of thousands of digits (sys.set_int_max_str_digits)
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+# TOML's hexadecimal numbers have no end (and no sign), and CPython does not print one of thousands of digits
+# (sys.set_int_max_str_digits)
+Whole = Annotated[int, msgspec.Meta(le=2**63 - 1)]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

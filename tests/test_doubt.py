@@ -91,6 +91,14 @@ def test_a_meter_two_thirds_of_a_minute_late_is_believed_and_one_and_a_half_is_n
     assert doubted == who
 
 
+@pytest.mark.parametrize(("windows", "learns"), [(1.5, True), (2.0, True), (2.5, False)])
+def test_after_a_pause_of_more_than_two_windows_nothing_is_compared(windows, learns):
+    doubt = Doubt(0)
+    for now, w in ((0.0, 1000), (WINDOW_S, 1000), ((1 + windows) * WINDOW_S, 2000)):
+        doubt.step({"a": -10 * w, "b": -500}, w + 500, ("a", "b"), now)  # a tells ten times what it takes
+    assert (doubt.unseen.get("a", 0) > 0) is learns
+
+
 @pytest.mark.parametrize("times", [-3, -1, 1, 2, 10])
 def test_one_that_tells_a_neighbours_changes_too_drags_at_most_that_neighbour_along(times):
     """By the sums alone nobody can say which of the two tells twice what is there once."""
