@@ -15,7 +15,8 @@ from agent import versions
 
 HERE = Path(__file__).resolve().parent.parent
 UNITS = HERE / "deploy/image/files/usr/lib/systemd/system"
-OURS = {"grid-boot.service": 4.5, "grid-time.service": 2.0}
+OURS = {"grid-boot.service": 4.5, "grid-time.service": 2.0, "grid-wifi.service": 4.5}
+TIMER = "grid-wifi.timer"
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: apt install systemd"
 )
@@ -153,9 +154,9 @@ def test_how_exposed_a_unit_is(unit: str) -> None:
 
 @needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    for path in [*(UNITS / unit for unit in OURS), *(HERE / "deploy/files/usr/lib/systemd/system").iterdir()]:
-        (tmp_path / path.name).write_text(path.read_text().replace("/opt/grid/current/bin/grid run", "/bin/true run"))
-    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit) for unit in OURS)]
+    for path in [*(UNITS / unit for unit in (*OURS, TIMER)), *(HERE / "deploy/files/usr/lib/systemd/system").iterdir()]:
+        (tmp_path / path.name).write_text(path.read_text().replace("=/opt/grid/current/bin/grid ", "=/bin/true "))
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / unit) for unit in (*OURS, TIMER))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ours = [line for line in (done.stdout + done.stderr).splitlines() if "grid" in line]
     assert (done.returncode, ours) == (0, [])
@@ -188,6 +189,11 @@ def test_a_version_that_cannot_boot_makes_way_for_the_images_own(tmp_path: Path,
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
     assert (done.returncode == 0) is (says != "fails")
     assert done.returncode != 0 or done.stdout == says
+
+
+def test_the_look_at_the_wifi_is_for_those_who_want_one() -> None:
+    assert "\nConditionPathExists=/run/grid-boot/wifi\n" in (UNITS / TIMER).read_text()
+    assert "\nExecStart=/opt/grid/current/bin/grid boot --wifi\n" in (UNITS / "grid-wifi.service").read_text()
 
 
 def test_the_wait_for_the_time_is_bounded() -> None:

@@ -221,3 +221,15 @@ def test_when_a_certificate_ends(alone, tmp_path, monkeypatch, left_s, synchroni
     (found,) = [finding for finding in doctor._closed(config) if finding.name == "certificate"]
     assert (found.ok, found.text) == (ok, says.format(time.strftime("%Y-%m-%d", time.gmtime(ends))))
     assert bool(found.fix) is not ok
+
+
+def test_wifi_is_looked_at_where_a_network_is_wanted(alone, tmp_path, monkeypatch):
+    assert "Wi-Fi" not in findings(alone())
+    (tmp_path / "wifi").touch()
+    monkeypatch.setattr(doctor, "WIFI", tmp_path / "wifi")
+    for problems, finding in (
+        ([], doctor.Finding("Wi-Fi", True, "a network is joined and gave an address")),
+        (["A is far. Go", "B is far. Go"], doctor.Finding("Wi-Fi", False, "A is far; B is far", "Go")),
+    ):
+        monkeypatch.setattr(doctor.radio, "why_not", lambda problems=problems: problems)
+        assert findings(alone())["Wi-Fi"] == finding

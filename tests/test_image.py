@@ -178,7 +178,7 @@ def test_the_systems_files_users_and_units(root: Path, tmp_path: Path) -> None:
     assert set(modes.values()) == {0o755, 0o644}
     assert not [name for name in copied if (root / name).is_dir() and modes[name] != 0o755]
     wants = {path.name for path in (root / "etc/systemd/system/multi-user.target.wants").iterdir()}
-    assert {"grid.service", "grid-mosquitto.service", "grid-time.service"} <= wants
+    assert {"grid.service", "grid-mosquitto.service", "grid-time.service", "grid-wifi.timer"} <= wants
     assert os.path.lexists(root / "etc/systemd/system/sysinit.target.wants/grid-boot.service")
     assert os.path.lexists(root / "etc/systemd/system/data.mount.wants/grid-grow.service")
     assert "mosquitto.service" not in wants

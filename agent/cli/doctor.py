@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from agent import broker, clock, closed, control, poll, root, runtime
+from agent import broker, clock, closed, control, poll, radio, root, runtime
 from agent.address import to_address
 from agent.certs import RENEW_S
 from agent.cli.main import config_option, json_option
@@ -24,6 +24,7 @@ from agent.wire import DAY_S
 FREE_BYTES = 50 * 1024 * 1024
 FEW_S = 2.0
 CLOCK_FIX = "sudo timedatectl set-ntp true   # needs a way to a time server"
+WIFI = Path("/run/grid-boot/wifi")
 HOT_VOLTS = Path("/sys/class/hwmon")
 
 
@@ -45,7 +46,7 @@ def look(path: Path | None) -> list[Finding]:
         return [Finding("config", False, problem, f"edit {where}, then: grid check {where}") for problem in error.problems]
     findings = [Finding("config", True, f"{where} is fine")]
     agent = _agent(config)
-    for part in (_ports, _meters, _broker, _clock, _disk, _power, _mode):
+    for part in (_ports, _meters, _broker, _wifi, _clock, _disk, _power, _mode):
         findings += part(config, agent)
     if agent is None:
         findings.append(Finding("agent", False, "the agent is not running", f"grid run -c {where}"))
@@ -114,6 +115,14 @@ def _broker(config: Config, agent: Agent) -> Iterator[Finding]:
         yield Finding("broker", True, text)
     else:
         yield Finding("broker", False, f"the broker at {address} does not run with this node's files", broker.WAY_OUT)
+
+
+def _wifi(config: Config, agent: Agent) -> Iterator[Finding]:
+    """On the image, where wifi.toml names a network."""
+    if WIFI.exists():
+        parts = [problem.partition(". ") for problem in radio.why_not()]
+        text = "; ".join(what for what, _, _ in parts) or "a network is joined and gave an address"
+        yield Finding("Wi-Fi", not parts, text, "; ".join(dict.fromkeys(fix for _, _, fix in parts)))
 
 
 def _answers(host: str, port: int) -> bool:

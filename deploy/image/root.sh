@@ -74,7 +74,7 @@ system_into() { # ROOT: the files, users and units
     rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/*.service # what packages switched on by themselves
     systemctl --quiet --root="$root" set-default multi-user.target
     systemctl --quiet --root="$root" enable systemd-networkd systemd-resolved systemd-timesyncd fstrim.timer ssh iwd \
-        grid grid-mosquitto grid-boot grid-time grid-grow 2>/dev/null
+        grid grid-mosquitto grid-boot grid-time grid-grow grid-wifi.timer 2>/dev/null
     for unit in dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
         sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount systemd-logind.service getty@tty1.service mosquitto.service \
         e2scrub_reap.service modprobe@drm.service systemd-networkd-wait-online.service systemd-pstore.service systemd-random-seed.service \
