@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from images import IMAGE
 
+from agent import wifi
 from agent.config import load
 
 
@@ -21,7 +22,7 @@ def module(name: str) -> types.ModuleType:
         sys.path.remove(str(IMAGE))
 
 
-testbed, cuts = module("testbed"), module("cuts")
+testbed, cuts, board = module("testbed"), module("cuts"), module("board")
 
 
 def test_the_guests_settings_are_valid(tmp_path: Path) -> None:
@@ -31,6 +32,10 @@ def test_the_guests_settings_are_valid(tmp_path: Path) -> None:
         config = load(path)
         assert config.node.id == name
         assert len(config.meters) == meter
+    path.write_text(testbed.settings("pi", 9, None, False) + board.RELAYS)
+    assert [relay.pin for relay in load(path).loads] == [27, 5]
+    (network,) = wifi.parse(board.WIFI, "wifi.toml").networks
+    assert (network.ssid, network.password) == (board.SSID, board.PASSWORD)
 
 
 def a_snapshot(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from board import RELAYS, pins, watchdog, wifi
 from cuts import cuts
 from guest import Guest, free_port, run
 from testbed import BOOT_S, GRID, HERE, JOIN_S, Bench, Failed, pair, wait
@@ -126,22 +127,31 @@ def outside(bench: Bench, guest: Guest, names: tuple[str, ...]) -> Iterator[None
 
 
 def raspi3b(bench: Bench) -> None:
-    """The same card in QEMU's own Raspberry Pi 3: much slower, no meter."""
-    for guest in bench.guests.values():
-        guest.pull()
-    guest = bench.guest("pi", 9, machine="raspi3b")
+    """The same card in QEMU's own Raspberry Pi 3: much slower, no meter, but with pins."""
+    bench.pull()
+    guest = bench.guest("pi", 9, machine="raspi3b", more=RELAYS)
     bench.start(guest)
     price = wait("price", 3 * BOOT_S, guest.price, [guest])
     bench.figure("boot to the first price (raspi3b)", f"{guest.age_s():.0f} s, price {price}")
+    pins(bench, guest)
     guest.pull()
 
 
-STAGES = {"build": build, "boot": boot, "pair": pair, "cuts": cuts, "wear": wear, "raspi3b": raspi3b}
+STAGES = {
+    "build": build,
+    "boot": boot,
+    "pair": pair,
+    "cuts": cuts,
+    "wear": wear,
+    "wifi": wifi,
+    "watchdog": watchdog,
+    "raspi3b": raspi3b,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy/image/boot_test.sh", description=__doc__)
-    parser.add_argument("--only", default="build,boot,pair,cuts,wear", help="stages, of " + ",".join(STAGES))
+    parser.add_argument("--only", default=",".join(STAGES), help="stages: %(default)s")
     parser.add_argument("--image", type=Path, help="an image that is not packed; else the one in --out")
     parser.add_argument("--out", type=Path, help="where build.sh puts it (deploy/image/out)")
     parser.add_argument("--cache", type=Path, help="for build: this cache, not an empty one of its own")

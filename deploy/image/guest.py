@@ -42,6 +42,7 @@ class Guest:
         self.folder, self.name, self.number, self.machine, self._inside = folder, name, number, machine, port
         self.card = folder / "card.img"
         self.mqtt, self.ssh_port = free_port(), free_port()
+        self.watched = False  # it has a watchdog, which resets it
         self.begun_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._plugged: tuple[str | None, int | None] = (None, None)
@@ -50,6 +51,8 @@ class Guest:
         os.truncate(self.card, CARD)
         for inside, outside in (("vmlinuz",) * 2, ("initrd.img",) * 2, ("cmdline.txt",) * 2, ("bcm2837-rpi-3-b.dtb", "pi3.dtb")):
             run("mcopy", "-n", "-o", "-i", f"{self.card}@@{FAT}", f"::/{inside}", folder / outside)
+        # a Pi's firmware tells its model there (3 B here); gpiozero asks for it
+        run("fdtput", "-p", "-t", "x", folder / "pi3.dtb", "/system", "linux,revision", "a02082")
 
     def edit(self, files: Mapping[str, str]) -> None:
         """As a user does on a PC: write files onto the boot partition."""
@@ -85,6 +88,8 @@ class Guest:
             if meter is not None:
                 board += ["-device", "qemu-xhci,addr=6", "-chardev", f"serial,id=meter,path={meter}"]
                 board += ["-device", f"usb-serial,chardev=meter,serial=METER{self.number}"]
+            if self.watched:
+                board += ["-device", "i6300esb,addr=7", "-action", "watchdog=reset"]
         else:
             words += ["console=ttyS1,115200", "systemd.watchdog_sec=off", "module_blacklist=bcm2835_wdt"]
             board = ["-M", "raspi3b", "-m", "1024", "-dtb", str(self.folder / "pi3.dtb"), "-drive", f"if=sd,{drive}"]
@@ -97,9 +102,9 @@ class Guest:
             *serial,
             "-display",
             "none",
-            "-no-reboot",
             "-qmp",
             f"unix:{self.folder}/qmp,server,nowait",
+            *([] if self.watched else ["-no-reboot"]),
         ]
         command += ["-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd.img"), "-append", " ".join(words)]
         self.begun_s = time.monotonic()
@@ -146,17 +151,34 @@ class Guest:
 
     def written(self) -> int:
         """Bytes that the guest has written to its card since the plug was put in."""
+        return sum(int(drive["stats"]["wr_bytes"]) for drive in self._asked("query-blockstats"))
+
+    def pin(self, number: int) -> tuple[int, int]:
+        """A pin of raspi3b as a probe on the chip sees it: its function (0 input, 1 output) and its level.
+
+        Registers GPFSELn and GPLEV0: BCM2835 ARM Peripherals, 6.1; on a Pi 3 from 0x3F200000 on.
+        """
+        select, level = (self._register(0x3F200000 + offset) for offset in (number // 10 * 4, 0x34))
+        return select >> number % 10 * 3 & 7, level >> number & 1
+
+    def _register(self, address: int) -> int:
+        said = self._asked("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
+        return int(said.split()[-1], 16)
+
+    def _asked(self, command: str, **arguments: object) -> Any:
+        """What QEMU itself answers."""
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(30)
             line.connect(str(self.folder / "qmp"))
             answers = line.makefile("rw")
             answers.readline()
-            for command in ("qmp_capabilities", "query-blockstats"):
-                answers.write(json.dumps({"execute": command}) + "\n")
+            for name, more in (("qmp_capabilities", {}), (command, arguments)):
+                answers.write(json.dumps({"execute": name, "arguments": more}) + "\n")
                 answers.flush()
                 while "return" not in (answer := json.loads(answers.readline())):
-                    pass
-        return sum(int(drive["stats"]["wr_bytes"]) for drive in answer["return"])
+                    if "error" in answer:
+                        raise RuntimeError(f"QEMU: {answer['error']}")
+        return answer["return"]
 
     def ssh(self, key: Path, command: str, timeout: float = 240) -> str:
         """As the user with this key. Raises RuntimeError."""

@@ -41,26 +41,34 @@ class Bench:
         self.rows.append((what, str(value)))
         print(f"  {what}: {value}", flush=True)
 
-    def guest(self, name: str, number: int, join: str | None = None, machine: str = "virt") -> Guest:
-        """A card with this configuration, made once."""
+    def guest(
+        self, name: str, number: int, join: str | None = None, machine: str = "virt", more: str = "", wifi: str = ""
+    ) -> Guest:
+        """A card with this configuration, made once; `more`: what its grid.toml ends with, `wifi`: its wifi.toml."""
         if name not in self.guests:
             guest = Guest(self.folder / name, self.image, name, number, machine)
             if machine == "virt":
                 meter = Meter(GRID, "eastron-sdm630", [f"w={1000 * number}"])
                 self.meters.callback(meter.close)
                 self.meter_of[name] = meter.terminal
-            guest.edit(
-                {"grid.toml": settings(name, number, join, machine == "virt"), "ssh.pub": self.key.with_suffix(".pub").read_text()}
-            )
+            files = {
+                "grid.toml": settings(name, number, join, machine == "virt") + more,
+                "ssh.pub": self.key.with_suffix(".pub").read_text(),
+            }
+            guest.edit({**files, "wifi.toml": wifi} if wifi else files)
             self.guests[name] = guest
         return self.guests[name]
 
     def start(self, guest: Guest) -> None:
         guest.start(self.meter_of.get(guest.name), self.wire if guest.machine == "virt" else None)
 
-    def close(self) -> None:
+    def pull(self) -> None:
+        """All plugs."""
         for guest in self.guests.values():
             guest.pull()
+
+    def close(self) -> None:
+        self.pull()
         self.meters.close()
 
 
