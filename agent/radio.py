@@ -29,17 +29,9 @@ def why_not(base: Path = Path("/")) -> list[str]:
         call = ("busctl", "--json=short", "call", IWD, "/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
         objects = _answer(*call)["data"][0]
         joined = _joined(objects)
-        mute = [name for device, name in joined if not _addresses(device)]
+        return _unserved(joined) if joined else _missed(objects) or [UNKNOWN]
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         return [f"iwd, which joins networks, cannot be asked: {error}. Look: journalctl -u iwd"]
-    if joined:
-        way_out = "Start the router again, and look whether it has addresses left"
-        return [f"{name} is joined, but gives no address (DHCP). {way_out}" for name in mute] if len(mute) == len(joined) else []
-    known = _rows(objects, "KnownNetwork").values()
-    seen: dict[str, set[str]] = {}
-    for network in _rows(objects, "Network").values():
-        seen.setdefault(network["Name"], set()).add(network["Type"])
-    return [_missed(one["Name"], one["Type"], seen) for one in sorted(known, key=lambda one: str(one["Name"]))] or [UNKNOWN]
 
 
 def report(places: Places) -> list[str]:
@@ -84,14 +76,27 @@ def _joined(objects: Objects) -> list[tuple[str, str]]:
     ]
 
 
-def _addresses(device: str) -> list[str]:
-    """Its IPv4 addresses that somebody gave it; one that it took itself (169.254) is none."""
-    shown = _answer("ip", "-json", "-4", "address", "show", "dev", device, "scope", "global")
-    return [address["local"] for one in shown for address in one.get("addr_info", ())]
+def _unserved(joined: list[tuple[str, str]]) -> list[str]:
+    """[] if one of them gave an IPv4 address; one that a node takes itself (169.254) is none."""
+    for device, _ in joined:
+        shown = _answer("ip", "-json", "-4", "address", "show", "dev", device, "scope", "global")
+        if any(one.get("addr_info") for one in shown):
+            return []
+    way_out = "Start the router again, and look whether it has addresses left"
+    return [f"{name} is joined, but gives no address (DHCP). {way_out}" for _, name in joined]
 
 
-def _missed(name: str, kind: str, seen: Mapping[str, set[str]]) -> str:
-    """Of a network of wifi.toml (psk, open) that could not be joined."""
+def _missed(objects: Objects) -> list[str]:
+    """Of each network of wifi.toml why it could not be joined."""
+    seen: dict[str, set[str]] = {}
+    for network in _rows(objects, "Network").values():
+        seen.setdefault(network["Name"], set()).add(network["Type"])
+    known = sorted((one["Name"], one["Type"]) for one in _rows(objects, "KnownNetwork").values())
+    return [_why(name, kind, seen) for name, kind in known]
+
+
+def _why(name: str, kind: str, seen: Mapping[str, set[str]]) -> str:
+    """Of a network that is to be of this kind (psk or open); `seen`: those in reach and their kinds."""
     kinds = seen.get(name)
     if kinds is None:
         others = ", ".join(sorted(seen)[:MOST]) or "none"

@@ -134,6 +134,7 @@ def test_without_a_radio_iwd_is_not_asked(machine: Machine) -> None:
         ("[]", 0, "cannot be asked"),
         ('{"data": []}', 0, "cannot be asked"),
         ('{"data": [{"/a": {"net.connman.iwd.Station": {"State": 3}}}]}', 0, "cannot be asked"),
+        ('{"data": [{"/a": {"net.connman.iwd.Network": {}}}]}', 0, "cannot be asked"),
         ('{"data": [{"/a": {"net.connman.iwd.Station": {"State": {"data": "connected"}}}}]}', 0, "cannot be asked"),
     ],
 )
