@@ -39,10 +39,11 @@ def report(places: Places) -> list[str]:
     problems = why_not(places.root)
     if problems:
         status = places.boot / STATUS
-        before = status.read_bytes().decode(errors="replace").partition(MARK)[0] if status.exists() else ""
+        old = status.read_bytes().decode(errors="replace") if status.exists() else ""
         lines = "".join(f"{line}\r\n" for line in (MARK, *(f"  ! {problem}" for problem in problems)))
-        with card.writable(places.boot, places.mount):
-            durable.update(status, (before + lines).encode())
+        if (new := old.partition(MARK)[0] + lines) != old:
+            with card.writable(places.boot, places.mount):
+                durable.update(status, new.encode())
     return problems
 
 
@@ -99,7 +100,7 @@ def _why(name: str, kind: str, seen: Mapping[str, set[str]]) -> str:
     """Of a network that is to be of this kind (psk or open); `seen`: those in reach and their kinds."""
     kinds = seen.get(name)
     if kinds is None:
-        others = ", ".join(sorted(seen)[:MOST]) or "none"
+        others = ", ".join(map(_shown, sorted(seen)[:MOST])) or "none"
         way_out = "Is the name right, the router on, and its channel one of radio.country's?"
         return f"{name} is not in reach. In reach: {others}. {way_out}"
     if kind in kinds:
@@ -113,3 +114,8 @@ def _why(name: str, kind: str, seen: Mapping[str, set[str]]) -> str:
     return (
         f"{name} wants a name and a password for each user (802.1X), which wifi.toml cannot tell. Take a network with one password"
     )
+
+
+def _shown(name: str) -> str:
+    """A name that anybody may have given: no line of its own, nothing that a terminal obeys."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -99,6 +99,12 @@ def test_many_neighbours_are_not_all_named(machine: Machine) -> None:
     assert "n07. Is" in text
 
 
+def test_what_a_neighbour_calls_his_network_makes_no_line_and_no_command(machine: Machine) -> None:
+    machine.says("busctl", iwd("disconnected", {"x\r\n  ! \x1b[2Jall is well\u202e\u2028": "open"}, {"mine": "psk"}))
+    (text,) = radio.why_not(machine.root)
+    assert "In reach: x??  ! ?[2Jall is well??. Is" in text
+
+
 @pytest.mark.parametrize("state", ["connected", "roaming"])
 def test_a_joined_network_with_an_address_is_all_that_is_wanted(machine: Machine, state: str) -> None:
     machine.says("busctl", iwd(state, {"A": "psk"}, {"A": "psk", "B": "psk"}, "A"))
@@ -164,6 +170,9 @@ def test_it_is_on_the_card_until_the_next_start(machine: Machine, tmp_path: Path
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "Oak House is in reach, but does not let this node in. Is the password right?\n"
         assert card.status == f"{before}{radio.MARK}\n  ! {done.stdout}"
+    written = (card.places.boot / "grid-status.txt").stat().st_mtime_ns
+    assert boot(card, "--wifi").returncode == 0
+    assert (card.places.boot / "grid-status.txt").stat().st_mtime_ns == written  # the same again is not written
     card.boot()
     assert card.status == before
 
