@@ -27,8 +27,8 @@ cd "$out/build"
 pip download --quiet --no-deps --no-binary :all: --no-build-isolation "lgpio==$LGPIO"
 tar -xzf "lgpio-$LGPIO.tar.gz" && cd "lgpio-$LGPIO"
 swig -python lgpio.i
-aarch64-linux-gnu-gcc -shared -fPIC -O2 -s -pthread -Wl,--build-id=none -ffile-prefix-map="$PWD"=. -Isrc -I"$root/build/usr/include/$python" \
-    -I"$root/build/usr/include" -o "_lgpio.$tag.so" src/lg*.c src/rgpiod.c lgpio_wrap.c -lrt -ldl -w
+aarch64-linux-gnu-gcc -shared -fPIC -O2 -s -pthread -Wl,--build-id=none -ffile-prefix-map="$PWD"=. -ffile-prefix-map="$root"= -Isrc \
+    -I"$root/build/usr/include/$python" -I"$root/build/usr/include" -o "_lgpio.$tag.so" src/lg*.c src/rgpiod.c lgpio_wrap.c -lrt -ldl -w
 "$GRID_PIP" "$here/wheel.py" "$out/wheels" lgpio "$LGPIO" "$tag-$tag-linux_aarch64" lgpio.py "_lgpio.$tag.so=_lgpio.so"
 
 cd "$out" && rm -r build
@@ -37,4 +37,10 @@ pip install --quiet --no-deps --no-compile --no-index --target site --only-binar
 # setuptools: colorzero asks for it and does not use it
 rm -rf site/{bin,setuptools*,_distutils_hack,pkg_resources,distutils-precedence.pth}
 find site -name direct_url.json -delete
+# they hold the path of this cache, and so did their lines
+sed -i '/\/direct_url\.json,/d; /^\.\.\/\.\.\/bin\//d' site/*.dist-info/RECORD
 qemu-aarch64-static -L "$root" -cpu cortex-a53 "$root/usr/bin/$python" -m compileall -q --invalidation-mode unchecked-hash -s "$out/site" -p site-packages "$out/site"
+if grep -rlF -e "$out" -e "$root" site; then
+    echo "wheels.sh: the files above name the place where they were built: the image would differ from build to build" >&2
+    exit 1
+fi
