@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Boot the image in QEMU, join two, pull their plugs: deploy/image/boot_test.sh [--help]. Takes one to two hours; not in tests/run.sh.
+# Boot the image in QEMU, join two, pull their plugs: deploy/image/boot_test.sh [--help]. Takes about three hours; not in tests/run.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/setup.sh
