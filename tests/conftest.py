@@ -1,10 +1,14 @@
-"""What all tests share: the table of faults survived, printed at the end of the run."""
+"""What all tests share: the tables printed at the end of the run, and a few things to test with."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
+
+from agent.ledger import Ledger
 
 settings.register_profile("grid", deadline=None, derandomize=True)  # a busy machine is slow, not wrong; each run tries the same
 settings.load_profile("grid")
@@ -50,6 +54,26 @@ class Attacked(NamedTuple):
 def attacked(record_property: Callable[[str, object], None]) -> Callable[[Attacked], None]:
     """Put one row into the table of attacks."""
     return lambda row: record_property("attacked", list(row))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a full disk needs a small file system, and mounting one is not permitted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    one = Ledger(tmp_path)
+    assert one.open() == ""
+    yield one
+    one.close()
 
 
 @pytest.fixture

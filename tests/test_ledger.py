@@ -5,18 +5,9 @@ import stat
 import threading
 from contextlib import closing
 
-import pytest
 from ledgers import END, EVER, K, again, row
 
 from agent.ledger import KEEP_S, Ledger, read
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    one = Ledger(tmp_path)
-    assert one.open() == ""
-    yield one
-    one.close()
 
 
 def test_what_is_written_is_read_back_in_order(ledger, tmp_path):

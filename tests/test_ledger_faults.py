@@ -10,32 +10,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from disks import fill
 from ledgers import END, EVER, K, again, row
 
 from agent.accounts import Settled
 from agent.ledger import KEEP_BAD, OWED, Ledger, read
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    one = Ledger(tmp_path)
-    assert one.open() == ""
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A disk of 256 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a full disk needs a small file system, and mounting one is not permitted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 # damage
@@ -218,17 +199,6 @@ def test_killed_in_the_middle_of_writing_it_holds_everything_acknowledged(tmp_pa
 
 
 # disks that are full or read-only
-
-
-def fill(folder):
-    """Leave not one free byte."""
-    with (folder / "filler").open("ab", buffering=0) as file:
-        size = 65_536
-        while size:
-            try:
-                file.write(b"\0" * size)
-            except OSError:
-                size //= 2
 
 
 def test_a_full_disk_is_told_and_what_waited_is_written_when_there_is_room(small):

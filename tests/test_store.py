@@ -3,9 +3,9 @@
 import json
 import shutil
 import stat
-import subprocess
 
 import pytest
+from disks import fill
 from live import Grid
 from patience import wait_until
 
@@ -25,29 +25,6 @@ def store(tmp_path):
 def grid(tmp_path):
     with Grid(tmp_path) as grid:
         yield grid
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A disk of 256 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a full disk needs a small file system, and mounting one is not permitted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder):
-    """Leave not one free byte."""
-    with (folder / "filler").open("ab", buffering=0) as file:
-        size = 65_536
-        while size:
-            try:
-                file.write(b"\0" * size)
-            except OSError:
-                size //= 2
 
 
 def test_what_is_saved_is_loaded_byte_for_byte(store):

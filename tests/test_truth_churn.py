@@ -9,7 +9,7 @@ import pytest
 from conftest import Survived
 from fleet import Card
 from graphs import Pairs, full, line, names, ring
-from test_truth import Judged, join
+from judged import Judged, join
 
 from agent import gone
 from agent.events import Event, Forget, Join, Leave

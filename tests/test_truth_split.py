@@ -4,7 +4,7 @@ import pytest
 from conftest import Survived
 from fleet import UNIX_S
 from graphs import Pairs, chords, line, names, ring
-from test_truth import Judged, built
+from judged import Judged, built
 
 from agent import life, own, summary
 from agent.events import Forget, Join, Leave

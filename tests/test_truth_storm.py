@@ -10,7 +10,7 @@ import pytest
 from conftest import Survived
 from fleet import Card, _retain
 from graphs import Pairs, chords, line, names
-from test_truth import Judged, join
+from judged import Judged, join
 
 from agent.events import Connected, Event, Forget, Heard, Leave, Metered, Status
 from agent.own import Own
