@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from guest import Guest
@@ -53,7 +52,7 @@ def wifi(bench: Bench) -> None:
     On the way each reason for being outside is found on the boot partition: by the timer first, then by its service.
     """
     guest = ivy(bench)
-    told(guest, bench.key, "no radio was found", start="")
+    told(guest, bench.key, "no radio was found", look="true")  # the timer comes by itself
     station, point = guest.ssh(bench.key, RADIOS).split()
     told(guest, bench.key, f"{SSID} is not in reach. In reach: none.")
     guest.ssh(bench.key, POINT.format(point=point, ssid=SSID, password="beeches and oaks"))
@@ -73,11 +72,11 @@ def wifi(bench: Bench) -> None:
         raise Failed(f"grid doctor should find the Wi-Fi well: {findings}")
 
 
-def told(guest: Guest, key: Path, text: str, start: str = "systemctl start grid-wifi.service") -> None:
-    """It comes to stand in grid-status.txt."""
+def told(guest: Guest, key: Path, text: str, look: str = "systemctl start grid-wifi.service") -> None:
+    """It comes to stand in grid-status.txt. `look`: the command that makes the node look anew."""
 
     def stands() -> bool:
-        return f"  ! {text}" in guest.ssh(key, f"{start}; cat /boot/firmware/grid-status.txt".lstrip("; "))
+        return f"  ! {text}" in guest.ssh(key, f"{look}; cat /boot/firmware/grid-status.txt")
 
     wait(f"{text!r} in grid-status.txt", BOOT_S, stands, [guest])
     print(f"  grid-status.txt: {text}", flush=True)
@@ -109,25 +108,27 @@ iwctl ap {point} start "{ssid}" '{password}'
 """
 
 
+def instance(guest: Guest) -> str:
+    """Of its agent, as it last said; each start has another."""
+    return str(guest.record(guest.name, "state").get("instance", ""))
+
+
+def another(guest: Guest, than: str) -> str:
+    return str(wait("another instance", BOOT_S, lambda: (now := instance(guest)) != than and now, [guest]))
+
+
 def watchdog(bench: Bench) -> None:
     """A kernel that stands still is restarted by the board's watchdog; an agent that does so by systemd."""
     guest = ivy(bench)
-
-    def instance() -> str:
-        return str(guest.record(guest.name, "state").get("instance", ""))
-
-    def another(than: str) -> str:
-        return str(wait("another instance", BOOT_S, lambda: (now := instance()) != than and now, [guest]))
-
-    first, begun_s = instance(), time.monotonic()
+    first, begun_s = instance(guest), time.monotonic()
     guest.ssh(bench.key, "kill -STOP $(systemctl show -P MainPID grid)")
-    second = another(first)
+    second = another(guest, first)
     bench.figure("an agent that hangs is replaced, and heard, after", f"{time.monotonic() - begun_s:.0f} s")
     armed = guest.ssh(bench.key, "cat /sys/class/watchdog/watchdog0/{identity,state,timeout}").split("\n")
     bench.figure("the board's watchdog", " ".join(armed))
     begun_s = time.monotonic()
     hang(guest, bench.key)
-    another(second)
+    another(guest, second)
     back_s = time.monotonic() - begun_s
     up_s = float(guest.ssh(bench.key, "cat /proc/uptime").split()[0])
     bench.figure("a kernel that hangs is restarted after", f"{time.monotonic() - begun_s - up_s:.0f} s")
@@ -146,18 +147,18 @@ def pins(bench: Bench, guest: Guest) -> None:
         wait(why, JOIN_S, lambda: (guest.pin(27), guest.pin(5)) == (heater, pump), [guest])
         print(f"  pins, {why}: heater {heater}, pump {pump}", flush=True)
 
-    def word(command: str) -> Callable[[], bool]:
-        return lambda: bool(guest.ssh(bench.key, f"grid load {command}"))
-
+    both_off = (OUTPUT, 0), (OUTPUT, 1)
     expect("driven by the plan", (OUTPUT, 1), (OUTPUT, 0))
-    wait("word", JOIN_S, word("heater off"), [guest])
-    wait("word", JOIN_S, word("pump off"), [guest])
-    expect("both off", (OUTPUT, 0), (OUTPUT, 1))
+    for name in ("heater", "pump"):
+        guest.ssh(bench.key, f"grid load {name} off")
+    expect("both off", *both_off)
+    killed = instance(guest)
     guest.ssh(bench.key, "systemctl kill -s KILL grid")
-    after = guest.pin(27), guest.pin(5)
-    bench.figure("pins after kill -9 (function, level)", f"{after}")
-    expect("both off after a new start", (OUTPUT, 0), (OUTPUT, 1))
+    if (after := (guest.pin(27), guest.pin(5))) != both_off:
+        raise Failed(f"after kill -9 the pins should be as they were: {after}")
+    another(guest, killed)
+    expect("both off after kill -9 and a new start", *both_off)
     guest.ssh(bench.key, "systemctl stop grid", timeout=JOIN_S)
     if (found := (guest.pin(27)[0], guest.pin(5)[0])) != (INPUT, INPUT):
         raise Failed(f"after the agent's end the pins should be inputs: {found}")
-    bench.figure("pins follow the agent, and are inputs after its end", "yes")
+    bench.figure("pins follow the agent, keep their level after kill -9, are inputs after its end", "yes")
